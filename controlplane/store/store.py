@@ -1,0 +1,154 @@
+"""The seam between the control plane and what keeps its state.
+
+Two back-ends implement it, etcd and an in-memory one for tests, and one contract suite runs on both. Revisions are
+etcd's: one counter for the whole key space, one object a transaction, so that a revision names exactly one change.
+Values are opaque bytes here; :mod:`controlplane.store.encryption` wraps a store to keep Secrets encrypted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class KeyValue:
+    key: str
+    value: bytes
+    create_revision: int
+    mod_revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some of the key-values under a prefix in key order, all as of ``revision``."""
+
+    items: list[KeyValue]
+    revision: int
+    more: bool
+    count: int  # under the prefix, from the page's first key on, at that revision
+
+
+class ChangeType(Enum):
+    PUT = "PUT"
+    DELETE = "DELETE"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One change of one key. A DELETE carries the delete's revision and, in ``previous``, the last state."""
+
+    type: ChangeType
+    key: str
+    value: bytes
+    create_revision: int
+    mod_revision: int
+    previous: KeyValue | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """Refuses a write unless ``key`` still has this ``create_revision`` (the writer's own leader campaign)."""
+
+    key: str
+    create_revision: int
+
+
+class StoreError(Exception):
+    """A store operation failed. ``transient`` tells whether the same call may succeed later."""
+
+    transient = False
+
+
+class KeyExistsError(StoreError):
+    """A create found the key present."""
+
+
+class RevisionConflictError(StoreError):
+    """The key's revision is not the expected one; ``current`` is what is there now, None if the key is gone."""
+
+    def __init__(self, key: str, current: KeyValue | None) -> None:
+        super().__init__(f"{key} is at revision {current.mod_revision if current else 0}, not at the expected one")
+        self.current = current
+
+
+class FencedError(StoreError):
+    """The writer is no longer the leader that it was when it decided."""
+
+
+class CompactedError(StoreError):
+    """The revision asked for is gone; ``compact_revision`` is the oldest that can be read."""
+
+    def __init__(self, compact_revision: int) -> None:
+        super().__init__(f"compacted up to revision {compact_revision}")
+        self.compact_revision = compact_revision
+
+
+class FutureRevisionError(StoreError):
+    """The revision asked for has not happened yet."""
+
+
+class StoreUnavailableError(StoreError):
+    """The store can't be reached or did not answer in time; whether a write took effect is unknown."""
+
+    transient = True
+
+
+class OutOfSpaceError(StoreError):
+    """The store's quota is exhausted: reads work, writes don't until it is compacted and defragmented."""
+
+    transient = True
+
+
+class Store(Protocol):
+    """Keys are strings, values bytes. Every method may raise StoreUnavailableError."""
+
+    async def start(self) -> None:
+        """Connect. Returns once the store answers."""
+
+    async def close(self) -> None:
+        """Release connections. Idempotent."""
+
+    async def history_id(self) -> str:
+        """An id of this history of revisions, made when the store was first used; a restored backup gets a new one."""
+
+    async def revision(self) -> int:
+        """The store's current revision, linearizable."""
+
+    async def get(self, key: str, *, revision: int = 0) -> KeyValue | None:
+        """The key's state, now (linearizable) or as of ``revision``. CompactedError, FutureRevisionError."""
+
+    async def list(self, prefix: str, *, revision: int = 0, limit: int = 0, start_key: str = "") -> Page:
+        """Key-values under ``prefix`` from ``start_key`` on; ``limit`` 0 is all. CompactedError, FutureRevisionError."""
+
+    async def create(self, key: str, value: bytes, *, lease: int = 0, fence: Fence | None = None) -> int:
+        """Write a key that must not exist; its revision. KeyExistsError, FencedError, OutOfSpaceError."""
+
+    async def update(self, key: str, value: bytes, *, expected: int, lease: int = 0, fence: Fence | None = None) -> int:
+        """Replace a key whose mod revision must be ``expected``; the new one. RevisionConflictError, FencedError."""
+
+    async def delete(self, key: str, *, expected: int = 0, fence: Fence | None = None) -> int:
+        """Remove a key, at ``expected`` if not 0; the delete's revision. RevisionConflictError (also if absent)."""
+
+    def watch(self, *, start_revision: int) -> AsyncIterator[list[Change]]:
+        """Changes of the whole key space from ``start_revision`` on, in order, none left out, one list a revision.
+
+        Ends only by an exception: CompactedError, or StoreUnavailableError when the stream broke for any reason.
+        """
+
+    async def compact(self, revision: int) -> None:
+        """Forget what was before ``revision``."""
+
+    async def recover_space(self) -> None:
+        """Defragment and disarm the out-of-space alarm, after a compaction."""
+
+    async def grant_lease(self, ttl_s: int) -> int:
+        """A lease that ends ``ttl_s`` seconds after its last renewal, taking its keys along; its id."""
+
+    async def renew_lease(self, lease: int) -> bool:
+        """Renew once; False if the lease is gone."""
+
+    async def revoke_lease(self, lease: int) -> None:
+        """End a lease and its keys now. A lease that is gone is no error."""
