@@ -21,7 +21,7 @@ class Objects(Protocol):
         """Store a new object. AlreadyExists, Invalid."""
 
     async def update(self, resource: Resource, obj: KubeObject, *, manager: str, subresource: str = "") -> KubeObject:
-        """Replace an object at its metadata.resourceVersion; ``subresource="status"`` replaces only status. Conflict."""
+        """Replace at metadata.resourceVersion; ``subresource="status"`` replaces only status. Conflict, NotFound."""
 
     async def mutate(
         self,

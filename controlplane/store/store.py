@@ -121,7 +121,7 @@ class Store(Protocol):
         """The key's state, now (linearizable) or as of ``revision``. CompactedError, FutureRevisionError."""
 
     async def list(self, prefix: str, *, revision: int = 0, limit: int = 0, start_key: str = "") -> Page:
-        """Key-values under ``prefix`` from ``start_key`` on; ``limit`` 0 is all. CompactedError, FutureRevisionError."""
+        """Key-values under ``prefix`` from ``start_key`` on; ``limit`` 0: all. CompactedError, FutureRevisionError."""
 
     async def create(self, key: str, value: bytes, *, lease: int = 0, fence: Fence | None = None) -> int:
         """Write a key that must not exist; its revision. KeyExistsError, FencedError, OutOfSpaceError."""
