@@ -22,6 +22,11 @@ import yaml
 from flotilla.api.objects import KubeObject, decode, encode
 
 
+def _read_yaml(path: Path) -> KubeObject:
+    config: KubeObject = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return config
+
+
 def _ssl_context(user: KubeObject, cluster: KubeObject) -> ssl.SSLContext:
     authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
     context = ssl.create_default_context(cadata=authority)
@@ -73,7 +78,7 @@ class Client:
     @classmethod
     @asynccontextmanager
     async def from_kubeconfig(cls, path: Path) -> AsyncIterator[Client]:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        config = _read_yaml(path)
         cluster = config["clusters"][0]["cluster"]
         context = _ssl_context(config["users"][0]["user"], cluster)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=5)
