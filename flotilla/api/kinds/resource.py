@@ -1,0 +1,85 @@
+"""The shape of a registry row: where a kind lives, how it is shown, and the rules that its objects keep.
+
+The API server, the cache and the controllers are written against these rows only, so that adding a kind is adding a
+row, a validator and columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from flotilla.api.errors import FieldError
+from flotilla.api.objects import KubeObject
+
+ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of the server-side Table; ``value(obj, now)`` is the cell. Priority 0 is always shown, 1 with wide."""
+
+    name: str
+    type: str
+    description: str
+    priority: int
+    format: str
+    value: Callable[[KubeObject, datetime], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Strategy:
+    """The rules of one kind, applied by every write: default, prepare, then validate.
+
+    ``default`` and the two ``prepare`` functions edit the object in place. ``validate`` returns every fault that it
+    finds (``old`` is None on create). ``warnings`` names fields that are accepted and not acted upon.
+    ``prepare_for_create`` drops what users may not set (status) and starts ``metadata.generation``;
+    ``prepare_for_update`` keeps the old status and raises the generation when the desired state changed.
+    """
+
+    default: Callable[[KubeObject], None]
+    validate: Callable[[KubeObject, KubeObject | None], list[FieldError]]
+    prepare_for_create: Callable[[KubeObject], None]
+    prepare_for_update: Callable[[KubeObject, KubeObject], None]
+    warnings: Callable[[KubeObject], list[str]]
+    selectable_fields: Callable[[Mapping[str, Any]], dict[str, str]]
+    graceful_deletion: bool = False
+    status_subresource: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Resource:
+    """One served resource. Rows are singletons: compared and hashed by identity."""
+
+    group: str
+    version: str
+    plural: str
+    singular: str
+    kind: str
+    namespaced: bool
+    definition: str
+    columns: tuple[Column, ...]
+    strategy: Strategy
+    short_names: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    subresources: tuple[str, ...] = ()
+    verbs: tuple[str, ...] = ALL_VERBS
+
+    @property
+    def api_version(self) -> str:
+        """``v1`` for the core group, ``group/version`` for the others."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def list_kind(self) -> str:
+        return f"{self.kind}List"
+
+    @property
+    def storage(self) -> str:
+        """The path of its objects under ``/registry/``."""
+        return f"{self.group}/{self.plural}" if self.group else self.plural
+
+    def __repr__(self) -> str:
+        return f"<Resource {self.storage} {self.version}>"
