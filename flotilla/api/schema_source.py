@@ -1,0 +1,103 @@
+"""The published Kubernetes schema, cut down to what is served.
+
+The file holds every definition of the release with its prose, several megabytes once decoded. So it is read as raw
+slices, only the closure of the served kinds is decoded, and prose is kept by nobody: the OpenAPI documents, which need
+it, are built once from :func:`described_definitions` and then kept as bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from flotilla.api.registry import REGISTRY
+
+_FILE = Path(__file__).parent / "schema" / "kubernetes.json"
+_PREFIX = "#/$defs/"
+_META = "io.k8s.apimachinery.pkg.apis.meta.v1."
+SHARED_DEFINITIONS = (
+    f"{_META}DeleteOptions",
+    f"{_META}Status",
+    f"{_META}WatchEvent",
+    f"{_META}ListMeta",
+    f"{_META}Patch",
+    f"{_META}APIResourceList",
+    f"{_META}APIGroup",
+    f"{_META}APIGroupList",
+    f"{_META}APIVersions",
+    "io.k8s.api.autoscaling.v1.Scale",
+    "io.k8s.api.core.v1.Binding",
+    "io.k8s.api.policy.v1.Eviction",
+)
+
+Schema = dict[str, Any]
+
+
+class _Document(msgspec.Struct):
+    version: str
+    definitions: dict[str, msgspec.Raw]
+
+
+def _subschemas(schema: Schema) -> Iterator[Schema]:
+    yield from schema.get("properties", {}).values()
+    yield from schema.get("oneOf", ())
+    for key in ("items", "additionalProperties"):
+        if isinstance(schema.get(key), dict):
+            yield schema[key]
+
+
+def reference_of(schema: Schema) -> str:
+    """The name of the definition that a schema refers to, ``""`` if it is none."""
+    return str(schema.get("$ref", "")).removeprefix(_PREFIX)
+
+
+def _references(schema: Schema) -> Iterator[str]:
+    if "$ref" in schema:
+        yield reference_of(schema)
+    for part in _subschemas(schema):
+        yield from _references(part)
+
+
+def _strip_prose(schema: Schema) -> None:
+    schema.pop("description", None)
+    for part in _subschemas(schema):
+        _strip_prose(part)
+
+
+def served_roots() -> tuple[str, ...]:
+    """The definitions that served requests start from: the kinds, their lists, and what all groups share."""
+    kinds = [resource.definition for resource in REGISTRY.all()]
+    return (*kinds, *(f"{name}List" for name in kinds), *SHARED_DEFINITIONS)
+
+
+def described_definitions(roots: Iterable[str] = ()) -> dict[str, Schema]:
+    """The definitions that ``roots`` (by default all that are served) reach, with descriptions; decoded anew each time.
+
+    References are written ``{"$ref": "#/$defs/<name>"}``. Names that the release doesn't have are left out.
+    """
+    document = msgspec.json.decode(_FILE.read_bytes(), type=_Document)
+    found: dict[str, Schema] = {}
+    pending = list(roots or served_roots())
+    while pending:
+        name = pending.pop()
+        if name not in found and name in document.definitions:
+            found[name] = msgspec.json.decode(document.definitions[name])
+            pending.extend(_references(found[name]))
+    return found
+
+
+@cache
+def _definitions() -> dict[str, Schema]:
+    definitions = described_definitions()
+    for schema in definitions.values():
+        _strip_prose(schema)
+    return definitions
+
+
+def definition(name: str) -> Schema:
+    """One definition without descriptions, shared and read-only. KeyError if no served kind reaches it."""
+    return _definitions()[name]
