@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from types import TracebackType
+from typing import Protocol, Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,9 @@ class Change:
     create_revision: int
     mod_revision: int
     previous: KeyValue | None
+
+
+Changes = list[Change]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +100,36 @@ class StoreUnavailableError(StoreError):
     transient = True
 
 
+class LeaseNotFoundError(StoreError):
+    """A write named a lease that has ended."""
+
+
 class OutOfSpaceError(StoreError):
     """The store's quota is exhausted: reads work, writes don't until it is compacted and defragmented."""
 
     transient = True
+
+
+class LeaseKeeper(Protocol):
+    """Renews one lease while it is entered; leaving it neither revokes nor waits for the lease."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def remaining_s(self) -> float:
+        """Seconds for which the lease certainly lives on, 0 or less if that is no longer sure.
+
+        Counts from the sending of the last renewal that succeeded, so that it ends before the lease can.
+        """
+
+    def touch(self) -> None:
+        """Say that the event loop still runs. The keeper stops renewing for a loop that has hung for long."""
+
+    async def wait_lost(self) -> None:
+        """Return once the lease is gone or ``remaining_s`` is used up."""
 
 
 class Store(Protocol):
@@ -113,6 +143,9 @@ class Store(Protocol):
 
     async def history_id(self) -> str:
         """An id of this history of revisions, made when the store was first used; a restored backup gets a new one."""
+
+    async def new_history(self, known: str) -> str:
+        """Replace the history id ``known``, after revisions went backwards; the id now. Another's replacement wins."""
 
     async def revision(self) -> int:
         """The store's current revision, linearizable."""
@@ -132,17 +165,21 @@ class Store(Protocol):
     async def delete(self, key: str, *, expected: int = 0, fence: Fence | None = None) -> int:
         """Remove a key, at ``expected`` if not 0; the delete's revision. RevisionConflictError (also if absent)."""
 
-    def watch(self, *, start_revision: int) -> AsyncIterator[list[Change]]:
-        """Changes of the whole key space from ``start_revision`` on, in order, none left out, one list a revision.
+    def watch(self, *, start_revision: int, key: str = "") -> AsyncIterator[Changes]:
+        """Changes from ``start_revision`` on, in order, none left out, one list a revision.
 
-        Ends only by an exception: CompactedError, or StoreUnavailableError when the stream broke for any reason.
+        Of the whole key space, or of ``key`` alone. Ends only by an exception: CompactedError when ``start_revision``
+        is not above the revision compacted to, or StoreUnavailableError when the stream broke for any reason.
         """
 
     async def compact(self, revision: int) -> None:
-        """Forget what was before ``revision``."""
+        """Forget what was before ``revision``; nothing if that is forgotten already. FutureRevisionError."""
 
     async def recover_space(self) -> None:
         """Defragment and disarm the out-of-space alarm, after a compaction."""
+
+    async def wait_out_of_space(self) -> None:
+        """Return when a write is refused for lack of space from now on."""
 
     async def grant_lease(self, ttl_s: int) -> int:
         """A lease that ends ``ttl_s`` seconds after its last renewal, taking its keys along; its id."""
@@ -152,3 +189,6 @@ class Store(Protocol):
 
     async def revoke_lease(self, lease: int) -> None:
         """End a lease and its keys now. A lease that is gone is no error."""
+
+    def keep_lease(self, lease: int, *, ttl_s: int) -> LeaseKeeper:
+        """Keep a lease just granted or renewed alive, undisturbed by short stalls of the event loop."""
