@@ -1,0 +1,89 @@
+"""Feeds a controller from the cache: everything once, then every change.
+
+Start = subscribe, list what the cache shows at that very moment, then follow. When the cache lost history, or the
+subscriber was too slow, the same starts over; every few minutes it does so anyway, as a safety net against a change
+that somebody forgot to map to a key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+from controlplane.reconcile import metrics
+from controlplane.store.cache import Cache, CacheEvent, ResetError, SlowSubscriberError, Subscription
+from flotilla.api.registry import Resource
+
+logger = logging.getLogger(__name__)
+
+RESYNC_S = 600.0
+_SLICE = 200
+
+
+def _nothing_to_forget() -> None:
+    pass
+
+
+class Informer:
+    """``observe`` gets each event in order, synchronously; ``reset`` is called before a list starts over.
+
+    Listed objects come as ADDED events, also those that were seen before.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        cache: Cache,
+        *,
+        resources: Sequence[Resource],
+        observe: Callable[[CacheEvent], None],
+        reset: Callable[[], None] = _nothing_to_forget,
+        resync_s: float = RESYNC_S,
+    ) -> None:
+        self._name = name
+        self._cache = cache
+        self._resources = tuple(resources)
+        self._observe = observe
+        self._reset = reset
+        self._resync_s = resync_s
+
+    async def run(self) -> None:
+        """List and follow until cancelled."""
+        await self._cache.wait_synced()
+        while True:
+            metrics.RELISTS.labels(self._name).inc()
+            subscription = self._cache.subscribe(self._resources)
+            try:
+                await self._list()
+                await self._follow_for_a_while(subscription)
+            except (ResetError, SlowSubscriberError) as error:
+                logger.info("informer_relists", extra={"informer": self._name, "why": str(error)})
+            finally:
+                subscription.close()
+
+    async def _list(self) -> None:
+        self._reset()
+        # Taken in one go, before the first await: exactly the state that the subscription starts from.
+        entries = [entry for resource in self._resources for entry in self._cache.list(resource)]
+        for position, entry in enumerate(entries):
+            self._guarded(CacheEvent("ADDED", entry, None, entry.revision))
+            if position % _SLICE == _SLICE - 1:
+                await asyncio.sleep(0)
+
+    async def _follow_for_a_while(self, subscription: Subscription) -> None:
+        try:
+            async with asyncio.timeout(self._resync_s) as period:
+                while True:
+                    for event in await subscription.batch():
+                        self._guarded(event)
+        except TimeoutError:
+            if not period.expired():
+                raise
+
+    def _guarded(self, event: CacheEvent) -> None:
+        try:
+            self._observe(event)
+        except Exception:
+            # One object that breaks a mapping must not stop the controller for all others.
+            logger.exception("event_mapping_failed", extra={"informer": self._name, "key": event.entry.key})
