@@ -1,0 +1,225 @@
+"""Making and removing the pods' cgroup directories.
+
+The tree is the kubelet's with its cgroupfs driver, below one parent of the agent:
+
+    <parent>/pod<uid>/<container>               Guaranteed
+    <parent>/burstable/pod<uid>/<container>     shares: the sum of its pods' requests
+    <parent>/besteffort/pod<uid>/<container>    shares: 2
+    <parent>/supervise/<pod uid>                conmon, outside of every pod's accounting
+
+Version 1 keeps the tree once a hierarchy. The OCI runtime makes the container directories, and on version 1 also pod
+directories in hierarchies that the agent has no limits for; removal therefore visits all of them. Every call blocks for
+some hundred microseconds.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import signal
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from flotilla.api.workloads import pod_requests
+from nodeagent.cgroups.layout import UNIFIED, CgroupError, CgroupLayout
+from nodeagent.cgroups.limits import (
+    DEFAULT_PIDS_LIMIT,
+    MINIMUM_SHARES,
+    Limits,
+    files_of,
+    parent_of,
+    pod_limits,
+    shares_of,
+)
+from nodeagent.cgroups.stats import CgroupStats, read_stats
+
+logger = logging.getLogger(__name__)
+
+LIMITED_CONTROLLERS = ("cpu", "cpuacct", "memory", "pids")
+SUPERVISED_CONTROLLERS = ("cpu", "memory", "pids")
+DELEGATED_CONTROLLERS = ("cpu", "cpuset", "io", "memory", "pids")
+
+
+class PodCgroups:
+    """The cgroups of this agent's pods, below ``parent`` (a name without slashes at its ends)."""
+
+    def __init__(self, parent: str, layout: CgroupLayout, *, pids_limit: int = DEFAULT_PIDS_LIMIT) -> None:
+        self.layout = layout
+        self.parent = "/" + parent.strip("/")
+        self._pids_limit = pids_limit
+        self._paths: dict[str, str] = {}
+        self._burstable_millis: dict[str, int] = {}
+
+    def ensure_parents(self) -> None:
+        """Make the agent's own directories. Raises CgroupError when the kernel refuses."""
+        for path in (self.parent, f"{self.parent}/burstable", f"{self.parent}/besteffort", f"{self.parent}/supervise"):
+            self._make(path)
+        self._write(f"{self.parent}/besteffort", files_of(Limits(), self.layout.version), only="cpu")
+
+    def adopt_pod(self, uid: str, spec: Mapping[str, Any]) -> str:
+        """The cgroup path of a pod without touching it; what later calls for ``uid`` refer to."""
+        below = parent_of(spec)
+        path = "/".join(part for part in (self.parent, below, f"pod{uid}") if part)
+        self._paths[uid] = path
+        if below == "burstable":
+            self._burstable_millis[uid] = pod_requests(spec)["cpu"]
+        return path
+
+    def create_pod(self, uid: str, spec: Mapping[str, Any]) -> str:
+        """Make the pod's cgroup with its limits; repeatable. Raises CgroupError."""
+        path = self.adopt_pod(uid, spec)
+        self._make(path)
+        self._write(path, files_of(pod_limits(spec, pids=self._pids_limit), self.layout.version))
+        if uid in self._burstable_millis:
+            self._share_burstable()
+        return path
+
+    def container_path(self, uid: str, container_id: str) -> str:
+        """``linux.cgroupsPath`` of one container; the pod must have been created or adopted."""
+        return f"{self._paths[uid]}/{container_id}"
+
+    def supervise(self, uid: str, pid: int) -> None:
+        """Move a conmon into the pod's supervision cgroup."""
+        path = f"{self.parent}/supervise/{uid}"
+        for directory in self._supervised(path):
+            try:
+                (directory / "cgroup.procs").write_text(str(pid), encoding="ascii")
+            except FileNotFoundError:
+                directory.mkdir(parents=True, exist_ok=True)
+                (directory / "cgroup.procs").write_text(str(pid), encoding="ascii")
+
+    def _supervised(self, path: str) -> list[Path]:
+        if self.layout.version == 2:
+            return [self.layout.directory(UNIFIED, path)]
+        controllers = [name for name in SUPERVISED_CONTROLLERS if name in self.layout.mounts]
+        return list(dict.fromkeys(self.layout.directory(name, path) for name in controllers))
+
+    def processes(self, path: str) -> list[int]:
+        """Pids in the cgroup and everything below it."""
+        controller = UNIFIED if self.layout.version == 2 else "memory"
+        found: list[int] = []
+        for directory, _, _ in os.walk(self.layout.directory(controller, path)):
+            try:
+                found.extend(map(int, (Path(directory) / "cgroup.procs").read_text(encoding="ascii").split()))
+            except OSError:
+                continue
+        return found
+
+    def kill(self, path: str) -> int:
+        """SIGKILL all processes of the cgroup; how many were signalled."""
+        pids = self.processes(path)
+        for pid in pids:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        return len(pids)
+
+    def remove_pod(self, uid: str, spec: Mapping[str, Any]) -> None:
+        """Remove the pod's cgroups, supervision included; what still holds a process is left and logged."""
+        path = self._paths.pop(uid, None) or self.adopt_pod(uid, spec)
+        self._paths.pop(uid, None)
+        self._remove_tree(path)
+        self._remove_tree(f"{self.parent}/supervise/{uid}")
+        if self._burstable_millis.pop(uid, None) is not None:
+            self._share_burstable()
+
+    def existing(self) -> set[str]:
+        """Uids of all pods that have a cgroup."""
+        found: set[str] = set()
+        for below in ("", "/burstable", "/besteffort"):
+            for directory in self.layout.directories(self.parent + below):
+                found.update(
+                    child.name.removeprefix("pod") for child in _children(directory) if child.name[:3] == "pod"
+                )
+        return found
+
+    def remove_stray(self, uid: str) -> None:
+        """Kill what runs in the cgroups of a pod that nobody knows any more, and remove them."""
+        for below in ("", "/burstable", "/besteffort"):
+            path = f"{self.parent}{below}/pod{uid}"
+            self.kill(path)
+            self._remove_tree(path)
+        self._remove_tree(f"{self.parent}/supervise/{uid}")
+
+    def purge(self) -> None:
+        """Remove the agent's whole tree, killing what is in it."""
+        self.kill(self.parent)
+        self._remove_tree(self.parent)
+
+    def read_stats(self, path: str) -> CgroupStats:
+        """The counters of a cgroup. Raises OSError when it is gone."""
+        return read_stats(self.layout, path)
+
+    def _share_burstable(self) -> None:
+        shares = shares_of(sum(self._burstable_millis.values()))
+        limits = Limits(cpu_shares=max(MINIMUM_SHARES, shares))
+        self._write(f"{self.parent}/burstable", files_of(limits, self.layout.version), only="cpu")
+
+    def _make(self, path: str) -> None:
+        try:
+            for directory in self._limited(path):
+                directory.mkdir(parents=True, exist_ok=True)
+                if self.layout.version == 2:
+                    self._delegate(directory)
+        except OSError as error:
+            raise CgroupError(f"cannot make cgroup {path}: {error}") from error
+
+    def _limited(self, path: str) -> Iterator[Path]:
+        if self.layout.version == 2:
+            yield self.layout.directory(UNIFIED, path)
+            return
+        names = [name for name in LIMITED_CONTROLLERS if name in self.layout.mounts]
+        yield from dict.fromkeys(self.layout.directory(name, path) for name in names)
+
+    def _delegate(self, directory: Path) -> None:
+        """Enable the controllers for the children of ``directory`` and of all above it up to the mount."""
+        mount = self.layout.mounts[UNIFIED]
+        above = [mount, *(mount / part for part in _prefixes(directory.relative_to(mount)))]
+        for each in above:
+            enabled = (each / "cgroup.subtree_control").read_text(encoding="ascii").split()
+            offered = (each / "cgroup.controllers").read_text(encoding="ascii").split()
+            missing = [name for name in DELEGATED_CONTROLLERS if name in offered and name not in enabled]
+            if missing:
+                text = " ".join(f"+{name}" for name in missing)
+                (each / "cgroup.subtree_control").write_text(text, encoding="ascii")
+
+    def _write(self, path: str, files: Mapping[tuple[str, str], str], *, only: str = "") -> None:
+        for (controller, name), contents in files.items():
+            if (only and controller != only) or not self.layout.has(controller):
+                continue
+            file = self.layout.directory(controller, path) / name
+            try:
+                file.write_text(contents, encoding="ascii")
+            except OSError as error:
+                raise CgroupError(f"cannot write {contents!r} to {file}: {error}") from error
+
+    def _remove_tree(self, path: str) -> None:
+        for directory in self.layout.directories(path):
+            _remove_directory(directory)
+
+
+def _prefixes(path: Path) -> list[Path]:
+    return [Path(*path.parts[: index + 1]) for index in range(len(path.parts))]
+
+
+def _children(directory: Path) -> list[Path]:
+    try:
+        return [Path(entry.path) for entry in os.scandir(directory) if entry.is_dir(follow_symlinks=False)]
+    except FileNotFoundError:
+        return []
+
+
+def _remove_directory(directory: Path) -> None:
+    for child in _children(directory):
+        _remove_directory(child)
+    try:
+        directory.rmdir()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        logger.warning("cgroup_busy", extra={"path": str(directory)})
