@@ -1,0 +1,80 @@
+"""Registry credentials from pull secrets, matched to repositories as the kubelet matches them.
+
+A pull is tried with each matching credential in turn, most specific first, so that one wrong secret among several
+does not hide the right one.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+from flotilla.api.objects import KubeObject
+from nodeagent.images.reference import Reference
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryAuth:
+    """A credential for ``registry``: a host with optional port and path, where host labels may be ``*``."""
+
+    registry: str
+    username: str
+    password: str = field(repr=False)
+
+
+def registry_auths(secret: KubeObject) -> list[RegistryAuth]:
+    """The credentials in a ``kubernetes.io/dockerconfigjson`` or ``kubernetes.io/dockercfg`` Secret.
+
+    Entries that can't be read are left out: the pull then fails with the registry's own words.
+    """
+    data = secret.get("data") or {}
+    for key, unwrap in ((".dockerconfigjson", True), (".dockercfg", False)):
+        try:
+            document = json.loads(base64.b64decode(data.get(key) or ""))
+        except (ValueError, binascii.Error):
+            continue
+        entries = (document.get("auths") or {}) if unwrap and isinstance(document, dict) else document
+        if isinstance(entries, dict):
+            return [auth for registry, entry in entries.items() if (auth := _auth(registry, entry))]
+    return []
+
+
+def _auth(registry: str, entry: object) -> RegistryAuth | None:
+    if not isinstance(entry, dict):
+        return None
+    username, password = entry.get("username") or "", entry.get("password") or ""
+    if entry.get("auth"):
+        try:
+            username, _, password = base64.b64decode(entry["auth"]).decode().partition(":")
+        except ValueError:
+            return None
+    return RegistryAuth(registry, username, password) if username or password else None
+
+
+def matching_auths(auths: Sequence[RegistryAuth], reference: Reference) -> list[RegistryAuth]:
+    """Those of ``auths`` that cover ``reference``, the longest path first."""
+    covering = [auth for auth in auths if _covers(_normalized(auth.registry), reference)]
+    return sorted(covering, key=lambda auth: len(_normalized(auth.registry)), reverse=True)
+
+
+def _normalized(registry: str) -> str:
+    bare = registry.partition("://")[2] or registry
+    bare = bare.rstrip("/")
+    for suffix in ("/v1", "/v2"):
+        bare = bare.removesuffix(suffix)
+    host, slash, path = bare.partition("/")
+    return ("docker.io" if host in {"index.docker.io", "registry-1.docker.io"} else host) + slash + path
+
+
+def _covers(pattern: str, reference: Reference) -> bool:
+    host, _, path = pattern.partition("/")
+    pattern_labels, labels = host.split("."), reference.domain.split(".")
+    if len(pattern_labels) != len(labels):
+        return False
+    if not all(fnmatchcase(label, part) for label, part in zip(labels, pattern_labels, strict=True)):
+        return False
+    return not path or reference.path == path or reference.path.startswith(f"{path}/")

@@ -1,0 +1,52 @@
+"""What the rest of the node knows of an image, and how failing to get one is told.
+
+Reasons are the kubelet's, because users and their tools know them from container statuses.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class ImagePullError(Exception):
+    """An image can't be had. ``reason`` is what a waiting container shows, such as ``ErrImagePull``."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+    @property
+    def transient(self) -> bool:
+        """Whether trying again later, with the pod unchanged, may succeed."""
+        return self.reason not in {"InvalidImageName", "ErrImageNeverPull"}
+
+
+@dataclass(frozen=True, slots=True)
+class ImageConfig:
+    """What an image says about the process to run (OCI image configuration)."""
+
+    entrypoint: tuple[str, ...] = ()
+    cmd: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
+    working_dir: str = ""
+    user: str = ""
+    exposed_ports: tuple[str, ...] = ()
+    stop_signal: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image that is complete on this node.
+
+    ``id`` is the digest of its configuration, ``digest`` that of its manifest; ``layers`` are unpacked directories,
+    lowest first; ``size_bytes`` counts manifest layers and configuration as they are transported.
+    """
+
+    id: str
+    digest: str
+    references: tuple[str, ...]
+    config: ImageConfig
+    layers: tuple[Path, ...]
+    size_bytes: int

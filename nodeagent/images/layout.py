@@ -1,0 +1,134 @@
+"""The OCI image layout on disk: content-addressed blobs and the index that names them.
+
+``index.json`` is the only record of which images exist. It is replaced atomically under an exclusive lock and read
+without one; a reader keeps what it parsed until the file's identity changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nodeagent.images.locks import file_lock
+
+_REFERENCE = "org.opencontainers.image.ref.name"
+_STORED = "flotilla.dev/stored-unix-s"
+_MANIFEST_LIMIT_BYTES = 16 << 20
+
+
+class CorruptBlobError(Exception):
+    """A blob is missing or its content does not have the digest that it is named after."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexEntry:
+    """One manifest in the index. ``reference`` is empty once every name has moved to another image."""
+
+    digest: str
+    size_bytes: int
+    media_type: str
+    reference: str
+    stored_unix_s: float
+
+    def descriptor(self) -> dict[str, Any]:
+        annotations = {_STORED: repr(self.stored_unix_s)}
+        if self.reference:
+            annotations[_REFERENCE] = self.reference
+        return {
+            "mediaType": self.media_type,
+            "digest": self.digest,
+            "size": self.size_bytes,
+            "annotations": annotations,
+        }
+
+
+def _entry(descriptor: dict[str, Any]) -> IndexEntry:
+    annotations = descriptor.get("annotations") or {}
+    return IndexEntry(
+        digest=descriptor["digest"],
+        size_bytes=descriptor["size"],
+        media_type=descriptor["mediaType"],
+        reference=annotations.get(_REFERENCE, ""),
+        stored_unix_s=float(annotations.get(_STORED, 0)),
+    )
+
+
+class Layout:
+    """An OCI image layout under ``root``, shared by processes."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.blobs = root / "blobs"
+        self._index_path = root / "index.json"
+        self._signature: tuple[int, int] | None = None
+        self._entries: tuple[IndexEntry, ...] = ()
+
+    def create(self) -> None:
+        """Make the directories and the layout marker; idempotent."""
+        (self.blobs / "sha256").mkdir(parents=True, exist_ok=True)
+        marker = self.root / "oci-layout"
+        if not marker.exists():
+            marker.write_text('{"imageLayoutVersion":"1.0.0"}')
+
+    def index(self) -> tuple[IndexEntry, ...]:
+        """All entries, oldest first. Costs one stat while nothing changes."""
+        try:
+            status = self._index_path.stat()
+        except FileNotFoundError:
+            return ()
+        signature = (status.st_ino, status.st_mtime_ns)
+        if signature != self._signature:
+            document = json.loads(self._index_path.read_bytes())
+            self._entries = tuple(_entry(descriptor) for descriptor in document["manifests"])
+            self._signature = signature
+        return self._entries
+
+    def edit(self, change: Callable[[tuple[IndexEntry, ...]], Iterable[IndexEntry]]) -> None:
+        """Replace the index by what ``change`` makes of it, while no other process does."""
+        with file_lock(self.root / "index.lock"):
+            self._signature = None
+            before = self.index()
+            after = tuple(change(before))
+            if after != before:
+                self._write(after)
+
+    def _write(self, entries: Sequence[IndexEntry]) -> None:
+        document = {
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.index.v1+json",
+            "manifests": [entry.descriptor() for entry in entries],
+        }
+        staged = self.root / "index.json.new"
+        with staged.open("w") as file:
+            json.dump(document, file)
+            file.flush()
+            os.fsync(file.fileno())
+        staged.rename(self._index_path)
+
+    def blob(self, digest: str) -> Path:
+        """Where the blob is or would be. ``digest`` must have been parsed from a manifest (``algorithm:hex``)."""
+        algorithm, _, encoded = digest.partition(":")
+        if algorithm != "sha256" or len(encoded) != 64 or not set(encoded) <= set("0123456789abcdef"):
+            raise CorruptBlobError(f"unsupported digest {digest!r}")
+        return self.blobs / algorithm / encoded
+
+    def read_json(self, digest: str) -> dict[str, Any]:
+        """The verified JSON document in a blob. Raises :class:`CorruptBlobError`."""
+        path = self.blob(digest)
+        try:
+            if path.stat().st_size > _MANIFEST_LIMIT_BYTES:
+                raise CorruptBlobError(f"{digest} is larger than {_MANIFEST_LIMIT_BYTES} bytes")
+            content = path.read_bytes()
+        except FileNotFoundError as error:
+            raise CorruptBlobError(f"{digest} is missing") from error
+        if hashlib.sha256(content).hexdigest() != path.name:
+            raise CorruptBlobError(f"{digest} has other content than its digest says")
+        document = json.loads(content)
+        if not isinstance(document, dict):
+            raise CorruptBlobError(f"{digest} is not a JSON object")
+        return document

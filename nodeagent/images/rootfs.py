@@ -1,0 +1,119 @@
+"""A container's root file system: an image's layers, read-only, under a private writable directory.
+
+Mounting is one ``mount(2)`` call in this process. The kernel takes 4 KiB of options; layer directories have short
+names, and a stack that still does not fit is named through ``/proc/self/fd``, which holds for 100 layers wherever the
+data directory lies. ``volatile`` (Linux 5.10) spares the flush of a writable layer that no container outlives.
+
+A lease file beside the layers tells the garbage collector, in whatever process and mount namespace it runs, which
+layers a root file system stands on.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+_OPTION_LIMIT_BYTES = 4095
+_MNT_DETACH = 2
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
+_libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
+
+
+class RootfsError(OSError):
+    """The kernel refused to mount or unmount a root file system."""
+
+
+def mount_rootfs(layers: Sequence[Path], *, directory: Path) -> Path:
+    """Stack ``layers`` (lowest first) under ``directory/upper`` and return ``directory/merged``.
+
+    Idempotent: an existing mount is returned as it is, and what a container wrote before stays. Raises
+    :class:`RootfsError`.
+    """
+    upper, work, merged = directory / "upper", directory / "work", directory / "merged"
+    if merged.exists() and os.path.ismount(merged):
+        return merged
+    directory.mkdir(mode=0o711, parents=True, exist_ok=True)
+    _write_lease(layers, directory)
+    if not upper.exists():
+        _make_upper(upper, layers[-1])
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(mode=0o700)
+    merged.mkdir(mode=0o700, exist_ok=True)
+    _mount_overlay(layers, upper=upper, work=work, merged=merged)
+    return merged
+
+
+def unmount_rootfs(directory: Path) -> None:
+    """Unmount and remove all of ``directory``, the container's writes included; idempotent."""
+    merged = directory / "merged"
+    if _libc.umount2(os.fsencode(merged), _MNT_DETACH) != 0:
+        number = ctypes.get_errno()
+        if number not in (errno.EINVAL, errno.ENOENT):
+            raise RootfsError(number, os.strerror(number), str(merged))
+    lease = directory / "lease"
+    if lease.is_symlink():
+        lease.readlink().unlink(missing_ok=True)
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def leased_layers(leases: Path) -> set[str]:
+    """Names of the layer directories that root file systems stand on. Drops leases whose holder is gone."""
+    names: set[str] = set()
+    for lease in leases.iterdir():
+        directory, *layers = lease.read_text().splitlines()
+        if Path(directory, "lease").is_symlink():
+            names.update(layers)
+        else:
+            lease.unlink(missing_ok=True)
+    return names
+
+
+def _write_lease(layers: Sequence[Path], directory: Path) -> None:
+    leases = layers[0].parent.parent / "leases"
+    leases.mkdir(mode=0o700, exist_ok=True)
+    lease = leases / hashlib.sha256(os.fsencode(directory)).hexdigest()[:32]
+    link = directory / "lease"
+    if not link.is_symlink():
+        link.symlink_to(lease)
+    lease.write_text("\n".join([str(directory), *(layer.name for layer in layers)]))
+
+
+def _make_upper(upper: Path, top_layer: Path) -> None:
+    """The upper directory is the merged root, so it takes mode and owner from the image's own root."""
+    status = top_layer.stat()
+    staged = upper.with_name("upper.new")
+    staged.mkdir(exist_ok=True)
+    os.chown(staged, status.st_uid, status.st_gid)
+    staged.chmod(status.st_mode & 0o7777)
+    staged.rename(upper)
+
+
+def _mount_overlay(layers: Sequence[Path], *, upper: Path, work: Path, merged: Path) -> None:
+    names = [os.fspath(layer) for layer in reversed(layers)]
+    tail = f"upperdir={upper},workdir={work}"
+    descriptor = -1
+    if len(":".join(names)) + len(tail) + len("lowerdir=,volatile,") > _OPTION_LIMIT_BYTES:
+        descriptor = os.open(layers[0].parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        names = [f"/proc/self/fd/{descriptor}/{layer.name}" for layer in reversed(layers)]
+    options = f"lowerdir={':'.join(names)},{tail}"
+    try:
+        number = _mount(merged, f"volatile,{options}")
+        if number == errno.EINVAL:
+            number = _mount(merged, options)
+    finally:
+        if descriptor >= 0:
+            os.close(descriptor)
+    if number:
+        raise RootfsError(number, f"overlay of {len(layers)} layers: {os.strerror(number)}", str(merged))
+
+
+def _mount(target: Path, options: str) -> int:
+    """``mount -t overlay``; returns errno, 0 for success."""
+    result = _libc.mount(b"flotilla", os.fsencode(target), b"overlay", 0, os.fsencode(options))
+    return ctypes.get_errno() if result != 0 else 0

@@ -1,0 +1,126 @@
+"""The child process that turns layer archives into directories which overlayfs can stack.
+
+A layer is hostile input. Each is unpacked with the process's root changed to the layer's own empty directory, parents
+are resolved one component at a time, and a file is only ever created in a directory that was found that way; so
+neither ``..`` nor a link leads anywhere else. Running apart from the agent keeps its loop and memory out of it.
+
+What a layer does not hold but refers to (a parent directory, a link's target) is copied from the layers below, as
+unpacking onto the stacked file system would. Whiteouts become overlayfs's own marks (OCI image specification, layer).
+
+Called as ``python -m nodeagent.images.unpack``: a JSON list of jobs on standard input, ``{"error": ...}`` or
+``{"sizes_bytes": [...]}`` on standard output.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from dataclasses import asdict, dataclass
+from typing import IO, Any, Protocol, cast
+
+from nodeagent.images.layer_writer import LayerError, LayerWriter
+from nodeagent.images.lower import LowerLayers
+
+_CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class UnpackJob:
+    """One layer to unpack: ``blob`` into the empty directory ``target`` over ``lowers`` (top first)."""
+
+    blob: str
+    digest: str
+    diff_id: str
+    target: str
+    lowers: tuple[str, ...]
+    limit_bytes: int
+    limit_entries: int
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class _Readable(Protocol):
+    def read(self, size: int = ..., /) -> bytes: ...
+
+
+class _Measured:
+    """A layer's uncompressed bytes, hashed and counted on their way."""
+
+    def __init__(self, source: _Readable, limit_bytes: int) -> None:
+        self._source = source
+        self._limit_bytes = limit_bytes
+        self._hash = hashlib.sha256()
+        self.count_bytes = 0
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._source.read(size)
+        self.count_bytes += len(data)
+        if self.count_bytes > self._limit_bytes:
+            raise LayerError(f"the layer unpacks to more than {self._limit_bytes} bytes")
+        self._hash.update(data)
+        return data
+
+    def digest(self) -> str:
+        while self.read(_CHUNK_BYTES):
+            pass
+        return f"sha256:{self._hash.hexdigest()}"
+
+
+def _decompressed(blob: IO[bytes]) -> _Readable:
+    magic = blob.read(4)
+    blob.seek(0)
+    if magic[:2] == b"\x1f\x8b":
+        return gzip.GzipFile(fileobj=blob)
+    if magic == b"\x28\xb5\x2f\xfd":
+        try:
+            process = subprocess.Popen(["zstd", "-dcq"], stdin=blob, stdout=subprocess.PIPE)
+        except FileNotFoundError as error:
+            raise LayerError("the layer is compressed with zstd, and the zstd program is not installed") from error
+        assert process.stdout is not None
+        return process.stdout
+    return blob
+
+
+def unpack(job: UnpackJob) -> int:
+    """Verify and unpack one layer; returns its uncompressed size. Raises :class:`LayerError`, tarfile's and OSError."""
+    with open(job.blob, "rb") as blob:  # noqa: PTH123
+        found = hashlib.file_digest(blob, "sha256").hexdigest()
+        if f"sha256:{found}" != job.digest:
+            raise LayerError(f"the blob of {job.digest} has the digest sha256:{found}")
+        blob.seek(0)
+        lowers = LowerLayers(job.lowers)
+        measured = _Measured(_decompressed(blob), job.limit_bytes)
+        outside = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
+        os.chroot(job.target)
+        os.chdir("/")
+        try:
+            with tarfile.open(fileobj=cast("IO[bytes]", measured), mode="r|", bufsize=_CHUNK_BYTES) as tar:
+                LayerWriter(lowers, limit_entries=job.limit_entries).write(tar)
+            if measured.digest() != job.diff_id:
+                raise LayerError(f"the layer's content does not have the digest {job.diff_id} that its image names")
+        finally:
+            os.fchdir(outside)
+            os.chroot(".")
+            os.close(outside)
+            lowers.close()
+    return measured.count_bytes
+
+
+def main() -> None:
+    os.umask(0)
+    jobs = [UnpackJob(**job) for job in json.load(sys.stdin)]
+    try:
+        answer: dict[str, Any] = {"sizes_bytes": [unpack(job) for job in jobs]}
+    except (LayerError, tarfile.TarError, OSError, EOFError, ValueError) as error:
+        answer = {"error": str(error) or type(error).__name__}
+    json.dump(answer, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
