@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import dataclass, field
 from operator import itemgetter
 from types import TracebackType
@@ -135,7 +135,7 @@ class MemoryStore:
             raise RevisionConflictError(key, current)
         return self._remove([key])
 
-    async def watch(self, *, start_revision: int, key: str = "") -> AsyncIterator[Changes]:
+    async def watch(self, *, start_revision: int, key: str = "") -> AsyncGenerator[Changes, None]:
         interruptions = self._interruptions
         await self._enter()
         revision = max(1, start_revision)

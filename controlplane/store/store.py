@@ -7,7 +7,7 @@ Values are opaque bytes here; :mod:`controlplane.store.encryption` wraps a store
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from enum import Enum
 from types import TracebackType
@@ -165,7 +165,7 @@ class Store(Protocol):
     async def delete(self, key: str, *, expected: int = 0, fence: Fence | None = None) -> int:
         """Remove a key, at ``expected`` if not 0; the delete's revision. RevisionConflictError (also if absent)."""
 
-    def watch(self, *, start_revision: int, key: str = "") -> AsyncIterator[Changes]:
+    def watch(self, *, start_revision: int, key: str = "") -> AsyncGenerator[Changes, None]:
         """Changes from ``start_revision`` on, in order, none left out, one list a revision.
 
         Of the whole key space, or of ``key`` alone. Ends only by an exception: CompactedError when ``start_revision``

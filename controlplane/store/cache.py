@@ -1,0 +1,372 @@
+"""The present state of all objects in memory, fed by one watch over the whole key space.
+
+Because every revision of the store arrives on that one watch, "the cache has reached revision R" is always decidable,
+which is what consistent reads rest on. It starts by listing everything at one revision, page by page, and watches from
+there. A watch that breaks is resumed from the last revision applied; nothing is lost or repeated then. Where the store
+has been compacted past it, everything is listed again and subscribers get the difference between the old and the new
+state as events. Where the store's history is another one (a restored backup, an emptied store), they get ResetError.
+
+Reads need neither the store nor a lock: while the store is away they show the last known state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import random
+import time
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+import msgspec
+
+from controlplane.store.entry import DecodedObjects, Entry, deleted_entry, read_entry
+from controlplane.store.keys import HISTORY_KEY, REGISTRY_PREFIX, after, object_key
+from controlplane.store.progress import Barrier, Progress
+from controlplane.store.store import (
+    Change,
+    ChangeType,
+    CompactedError,
+    FutureRevisionError,
+    KeyValue,
+    Store,
+    StoreError,
+    StoreUnavailableError,
+)
+from controlplane.store.subscription import (
+    CacheEvent,
+    EventType,
+    ResetError,
+    SlowSubscriberError,
+    Subscription,
+    SubscriptionClosedError,
+    SubscriptionError,
+)
+from controlplane.store.table import Indexes, Table
+from controlplane.store.window import EventWindow
+from flotilla.api.kinds.resource import Resource
+
+__all__ = [
+    "Cache",
+    "CacheCounters",
+    "CacheEvent",
+    "CacheOptions",
+    "Entry",
+    "ResetError",
+    "SlowSubscriberError",
+    "Subscription",
+    "SubscriptionClosedError",
+    "SubscriptionError",
+]
+
+logger = logging.getLogger(__name__)
+
+PAGE_OBJECTS = 500
+HOLD_LOOP_S = 0.005
+FIRST_RETRY_S = 0.02
+LONGEST_RETRY_S = 1.0
+
+Entries = list[Entry]
+Events = list[CacheEvent]
+
+
+@dataclass(frozen=True, slots=True)
+class CacheOptions:
+    """Bounds of what the cache keeps beside the present state, and how long a consistent read waits."""
+
+    window_events: int = 20_000
+    window_bytes: int = 16 << 20
+    decoded_bytes: int = 4 << 20
+    barrier_timeout_s: float = 2.0
+
+
+@dataclass(slots=True)
+class CacheCounters:
+    """What has happened since the start, for metrics."""
+
+    events: int = 0
+    lists: int = 0
+    resumes: int = 0
+    resets: int = 0
+    unreadable: int = 0
+
+
+class Cache:
+    """Entries of ``resources`` by key, index and event. Used from one event loop only.
+
+    Of resources that share one storage (versions of a kind) the first one named is what entries carry.
+    """
+
+    def __init__(self, store: Store, resources: Sequence[Resource], *, options: CacheOptions | None = None) -> None:
+        options = options or CacheOptions()
+        self._store = store
+        self._tables: dict[str, Table] = {}
+        for resource in resources:
+            self._tables.setdefault(resource.storage, Table(resource))
+        self._indexes = Indexes()
+        self._window = EventWindow(maximum_events=options.window_events, maximum_bytes=options.window_bytes)
+        self._decoded = DecodedObjects(maximum_bytes=options.decoded_bytes)
+        self._progress = Progress()
+        self._barrier = Barrier(store.revision, self._progress, timeout_s=options.barrier_timeout_s)
+        self._synced = asyncio.Event()
+        self._must_list = True
+        self.history_id = ""
+        self.connected = False
+        self.counters = CacheCounters()
+
+    @property
+    def synced(self) -> bool:
+        """Whether the whole state has been read once; stays True from then on."""
+        return self._synced.is_set()
+
+    @property
+    def revision(self) -> int:
+        """The store's revision that the cache reflects."""
+        return self._progress.revision
+
+    @property
+    def compact_floor(self) -> int:
+        """The oldest revision from which a subscription can start."""
+        return self._window.floor
+
+    async def run(self) -> None:
+        """List, watch, and do so again forever, until cancelled. ``connected`` tells whether the watch runs."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._barrier.run())
+            tasks.create_task(self._follow())
+
+    async def wait_synced(self) -> None:
+        await self._synced.wait()
+
+    async def wait_for(self, revision: int, *, timeout_s: float) -> None:
+        """Return once the cache reflects ``revision``; TimeoutError when it does not in time."""
+        await self._progress.wait_for(revision, timeout_s=timeout_s)
+
+    async def barrier(self) -> None:
+        """Return once the cache reflects every write acknowledged before the call. StoreUnavailableError."""
+        await self._barrier.wait()
+
+    def get(self, resource: Resource, namespace: str, name: str) -> Entry | None:
+        return self._tables[resource.storage].entries.get(object_key(resource, namespace, name))
+
+    def list(self, resource: Resource, namespace: str = "") -> Entries:
+        """The entries of a namespace, of all where it is empty, in key order; the caller's own list."""
+        return self._tables[resource.storage].in_order(namespace)
+
+    def count(self, resource: Resource) -> int:
+        return len(self._tables[resource.storage].entries)
+
+    def by_owner(self, uid: str) -> Entries:
+        """The objects of any kind with an owner reference to ``uid``."""
+        return self._indexes.by_owner.find(uid)
+
+    def pods_on_node(self, node: str) -> Entries:
+        """The pods with this ``spec.nodeName``."""
+        return self._indexes.by_node.find(node)
+
+    def read(self, resource: Resource, item: KeyValue) -> Entry:
+        """The entry of an object read from the store directly, at whatever revision. ``msgspec.DecodeError``."""
+        return read_entry(resource, item, self._decoded)
+
+    def subscribe(
+        self, resources: Sequence[Resource], *, since: int | None = None, maximum: int = 10_000
+    ) -> Subscription:
+        """Follow the events of ``resources``; at most ``maximum`` may wait untaken.
+
+        From now on, which is after the state that ``list`` shows at this moment, or after the revision ``since``:
+        CompactedError when the window has lost events since then, FutureRevisionError when the cache is not there yet.
+        """
+        tables = {resource.storage: self._tables[resource.storage] for resource in resources}
+        past: Events = []
+        if since is not None:
+            if since > self.revision:
+                raise FutureRevisionError(f"revision {since} is after {self.revision}")
+            past = self._window.since(since, tables)
+
+        def on_end(ended: Subscription) -> None:
+            for table in tables.values():
+                table.subscribers.remove(ended)
+
+        subscription = Subscription(past, maximum=maximum, on_end=on_end)
+        for table in tables.values():
+            table.subscribers.append(subscription)
+        return subscription
+
+    async def _follow(self) -> None:
+        retry_s = FIRST_RETRY_S
+        while True:
+            try:
+                await self._catch_up()
+                retry_s = FIRST_RETRY_S
+                await self._watch()
+            except (CompactedError, FutureRevisionError):
+                self._must_list = True
+            except StoreError as error:
+                if self.connected or retry_s >= LONGEST_RETRY_S:
+                    logger.warning("store_watch_broken", extra={"error": str(error), "revision": self.revision})
+            self.connected = False
+            await asyncio.sleep(retry_s * random.uniform(0.5, 1.0))
+            retry_s = min(LONGEST_RETRY_S, retry_s * 2)
+
+    async def _catch_up(self) -> None:
+        """Make sure that a watch from here on continues what the cache holds: list where it would not."""
+        if not self.synced:
+            self.history_id = await self._store.history_id()
+            await self._list_everything()
+        elif not await self._same_history():
+            await self._start_over(await self._store.new_history(self.history_id))
+        elif self._must_list:
+            await self._list_everything()
+        else:
+            self.counters.resumes += 1
+
+    async def _same_history(self) -> bool:
+        page = await self._store.list(HISTORY_KEY, limit=1)
+        stored = page.items[0].value.decode() if page.items else ""
+        return stored == self.history_id and page.revision >= self.revision
+
+    async def _start_over(self, history_id: str) -> None:
+        """Take over the state of another history; no event leads there from the old state."""
+        logger.warning("store_history_changed", extra={"history_id": history_id, "revision": self.revision})
+        fresh, revision = await self._read_everything(reuse=False)
+        self.history_id = history_id
+        self.counters.resets += 1
+        for table in self._tables.values():
+            for subscription in tuple(table.subscribers):
+                subscription.cut_off(ResetError("the store has another history"))
+        self._swap(fresh, revision)
+
+    async def _list_everything(self) -> None:
+        fresh, revision = await self._read_everything(reuse=True)
+        if revision < self.revision:
+            raise StoreUnavailableError(f"the store went back from revision {self.revision} to {revision}")
+        differences = self._differences(fresh, self.revision + 1)
+        self._swap(fresh, revision)
+        for event in differences:
+            self._publish(event)
+        if not self.synced:
+            self._synced.set()
+            gc.collect()
+            gc.freeze()
+
+    async def _read_everything(self, *, reuse: bool) -> tuple[dict[str, dict[str, Entry]], int]:
+        """All entries by storage and key in key order, as of one revision, and that revision."""
+        self.counters.lists += 1
+        fresh: dict[str, dict[str, Entry]] = {storage: {} for storage in self._tables}
+        page = await self._store.list(REGISTRY_PREFIX, limit=PAGE_OBJECTS)
+        revision = page.revision
+        while True:
+            for item in page.items:
+                table = self._table_of(item.key)
+                entry = self._listed_entry(table, item, reuse=reuse) if table is not None else None
+                if table is not None and entry is not None:
+                    fresh[table.resource.storage][item.key] = entry
+            if not page.more:
+                return fresh, revision
+            start_key = after(page.items[-1].key)
+            page = await self._store.list(REGISTRY_PREFIX, limit=PAGE_OBJECTS, revision=revision, start_key=start_key)
+
+    def _listed_entry(self, table: Table, item: KeyValue, *, reuse: bool) -> Entry | None:
+        held = table.entries.get(item.key) if reuse else None
+        if held is not None and held.revision == item.mod_revision:
+            return held
+        return self._readable_entry(table.resource, item)
+
+    def _differences(self, fresh: dict[str, dict[str, Entry]], deleted_at: int) -> Events:
+        """The events that lead from the present entries to the ``fresh`` ones.
+
+        What happened between is not known, only its outcome: deletions come first, at the first revision missed, then
+        the objects that are there in the order of their revisions. A subscriber that ends in the middle can't resume
+        from any of these but the last, for the window starts anew after them.
+        """
+        deletions: Events = []
+        others: Events = []
+        for storage, entries in fresh.items():
+            held = self._tables[storage].entries
+            for key, old in held.items():
+                new = entries.get(key)
+                if new is None or new.created != old.created:
+                    deletions.append(CacheEvent("DELETED", deleted_entry(old, deleted_at), old, deleted_at))
+            for key, new in entries.items():
+                last = held.get(key)
+                if last is None or last.created != new.created:
+                    others.append(CacheEvent("ADDED", new, None, new.revision))
+                elif last.revision != new.revision:
+                    others.append(CacheEvent("MODIFIED", new, last, new.revision))
+        others.sort(key=lambda event: event.revision)
+        return deletions + others
+
+    def _swap(self, fresh: dict[str, dict[str, Entry]], revision: int) -> None:
+        self._must_list = False
+        self._indexes = Indexes()
+        for storage, entries in fresh.items():
+            self._tables[storage].replace(entries)
+            for entry in entries.values():
+                self._indexes.change(None, entry)
+        self._window.restart(revision)
+        self._progress.reach(revision)
+
+    async def _watch(self) -> None:
+        held_since = time.monotonic()
+        async with aclosing(self._store.watch(start_revision=self.revision + 1)) as stream:
+            self.connected = True
+            async for changes in stream:
+                for change in changes:
+                    self._apply(change)
+                self._progress.reach(changes[0].mod_revision)
+                if time.monotonic() - held_since > HOLD_LOOP_S:
+                    await asyncio.sleep(0)
+                    held_since = time.monotonic()
+
+    def _apply(self, change: Change) -> None:
+        table = self._table_of(change.key)
+        if table is None:
+            return
+        held = table.entries.get(change.key)
+        event = self._deletion(held, change) if change.type is ChangeType.DELETE else self._arrival(table, held, change)
+        if event is None:
+            return
+        if event.type == "DELETED":
+            table.remove(change.key)
+            self._indexes.change(held, None)
+        else:
+            table.put(event.entry)
+            self._indexes.change(held, event.entry)
+        self.counters.events += 1
+        self._window.append(event)
+        self._publish(event)
+
+    @staticmethod
+    def _deletion(held: Entry | None, change: Change) -> CacheEvent | None:
+        if held is None:
+            return None
+        return CacheEvent("DELETED", deleted_entry(held, change.mod_revision), held, change.mod_revision)
+
+    def _arrival(self, table: Table, held: Entry | None, change: Change) -> CacheEvent | None:
+        item = KeyValue(change.key, change.value, change.create_revision, change.mod_revision)
+        entry = self._readable_entry(table.resource, item)
+        if entry is None:
+            return None
+        event_type: EventType = "ADDED" if held is None else "MODIFIED"
+        return CacheEvent(event_type, entry, held, change.mod_revision)
+
+    def _readable_entry(self, resource: Resource, item: KeyValue) -> Entry | None:
+        """A value that is no object is left out, and the state before it, if any, stays: it has not been deleted."""
+        try:
+            return read_entry(resource, item, self._decoded)
+        except msgspec.DecodeError as error:
+            self.counters.unreadable += 1
+            logger.error("stored_object_unreadable", extra={"key": item.key, "error": str(error)})
+            return None
+
+    def _publish(self, event: CacheEvent) -> None:
+        for subscription in tuple(self._tables[event.entry.resource.storage].subscribers):
+            subscription.offer(event)
+
+    def _table_of(self, key: str) -> Table | None:
+        parts = key.split("/", 4)
+        if len(parts) < 4 or parts[1] != "registry":
+            return None
+        return self._tables.get(parts[2]) or self._tables.get(f"{parts[2]}/{parts[3]}")

@@ -1,0 +1,54 @@
+"""The recent past: events that a watcher may still resume from.
+
+Bounded by count and by bytes, whichever is reached first. ``floor`` is the revision from which on nothing is missing;
+whoever wants to resume from before it has to read the present state again.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection
+from itertools import takewhile
+
+from controlplane.store.store import CompactedError
+from controlplane.store.subscription import CacheEvent
+
+SHARED_FORMS = 256
+
+
+class EventWindow:
+    """Events in the order of their revisions."""
+
+    def __init__(self, *, maximum_events: int, maximum_bytes: int) -> None:
+        self._maximum_events = maximum_events
+        self._maximum_bytes = maximum_bytes
+        self._events: deque[CacheEvent] = deque()
+        self._bytes = 0
+        self.floor = 0
+
+    def append(self, event: CacheEvent) -> None:
+        """Add the newest event, dropping the oldest that no longer fit."""
+        events = self._events
+        events.append(event)
+        self._bytes += len(event.entry.data)
+        if len(events) > SHARED_FORMS:
+            events[-SHARED_FORMS].forget_encoded()
+        while len(events) > self._maximum_events or self._bytes > self._maximum_bytes:
+            oldest = events.popleft()
+            self._bytes -= len(oldest.entry.data)
+            self.floor = oldest.revision
+
+    def restart(self, revision: int) -> None:
+        """Forget everything; nothing before ``revision`` can be resumed from any more."""
+        self._events.clear()
+        self._bytes = 0
+        self.floor = revision
+
+    def since(self, revision: int, storages: Collection[str]) -> list[CacheEvent]:
+        """Events of those resources after ``revision``. CompactedError when some are gone."""
+        if revision < self.floor:
+            raise CompactedError(self.floor)
+        recent = takewhile(lambda event: event.revision > revision, reversed(self._events))
+        found = [event for event in recent if event.entry.resource.storage in storages]
+        found.reverse()
+        return found
