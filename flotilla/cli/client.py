@@ -1,8 +1,8 @@
 """The command line's HTTP client: one kept connection, JSON in and out, streams as lines.
 
-Commands ask for server-side Tables, apply objects of any kind and follow logs, none of which a typed client offers, and
-they must answer in a quarter of a second: the standard library's ``http.client`` starts in a third of the time of a full
-HTTP library. Refusals become :class:`ServerError`, which prints as kubectl prints them.
+Commands ask for server-side Tables, apply objects of any kind and follow logs, none of which a typed client offers,
+and they must answer in a quarter of a second: the standard library's ``http.client`` starts in a third of the time of a
+full HTTP library. Refusals become :class:`ServerError`, which prints as kubectl prints them.
 """
 
 from __future__ import annotations
@@ -36,6 +36,10 @@ class ServerError(CommandError):
         super().__init__(f"Error from server ({self.reason}): {status.get('message') or 'no message'}")
 
 
+class StreamBrokenError(CommandError):
+    """A stream ended otherwise than by the server's own end: what follows may be asked for again."""
+
+
 class Client:
     """Calls to one cluster over one connection; usable as a context manager."""
 
@@ -53,7 +57,9 @@ class Client:
     def __enter__(self) -> Client:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -77,37 +83,8 @@ class Client:
     def text(self, path: str, query: Query | None = None) -> str:
         return self._call("GET", path, query, accept="*/*").decode("utf-8", "replace")
 
-    def stream(self, path: str, query: Query | None = None) -> Iterator[bytes]:
+    def stream(self, path: str, query: Query | None = None, *, accept: str = "*/*") -> Iterator[bytes]:
         """Whatever arrives, as it arrives, on a connection of its own, until the server ends it."""
-        connection = self._connect()
-        try:
-            reply = self._send(connection, "GET", path, query, headers={"Accept": "*/*"})
-            if reply.status >= 400:
-                raise _refusal(reply, reply.read())
-            if connection.sock is not None:
-                connection.sock.settimeout(None)
-            while chunk := reply.read1(STREAM_CHUNK_BYTES):
-                yield chunk
-        except (http.client.HTTPException, OSError) as error:
-            raise CommandError(f"the stream from {self.server} broke off: {error}") from error
-        finally:
-            connection.close()
-
-    def watch(self, path: str, query: Query, *, accept: str = "application/json") -> Iterator[KubeObject]:
-        """Watch events one by one until the server ends the watch; an ERROR event raises ServerError."""
-        pending = b""
-        for chunk in self._watch_chunks(path, {**query, "watch": "true"}, accept):
-            pending += chunk
-            *lines, pending = pending.split(b"\n")
-            for line in lines:
-                if not line.strip():
-                    continue
-                event = decode(line)
-                if event["type"] == "ERROR":
-                    raise ServerError(event["object"])
-                yield event
-
-    def _watch_chunks(self, path: str, query: Query, accept: str) -> Iterator[bytes]:
         connection = self._connect()
         try:
             reply = self._send(connection, "GET", path, query, headers={"Accept": accept})
@@ -117,10 +94,24 @@ class Client:
                 connection.sock.settimeout(None)
             while chunk := reply.read1(STREAM_CHUNK_BYTES):
                 yield chunk
-        except (http.client.HTTPException, OSError):
-            return
+        except (http.client.HTTPException, OSError) as error:
+            raise StreamBrokenError(f"the stream from {self.server} broke off: {error}") from error
         finally:
             connection.close()
+
+    def watch(self, path: str, query: Query, *, accept: str = "application/json") -> Iterator[KubeObject]:
+        """Watch events one by one until the server ends the watch; an ERROR event raises ServerError."""
+        pending = b""
+        for chunk in self.stream(path, {**query, "watch": "true"}, accept=accept):
+            pending += chunk
+            *lines, pending = pending.split(b"\n")
+            for line in lines:
+                if not line.strip():
+                    continue
+                event = decode(line)
+                if event["type"] == "ERROR":
+                    raise ServerError(event["object"])
+                yield event
 
     def _call(
         self,

@@ -22,7 +22,9 @@ RunDir = Annotated[Path, typer.Option(help="Directory of run-time files, on a tm
 def server(
     data_dir: Annotated[Path, typer.Option(help="Directory of the server's own files.")],
     etcd: Annotated[str, typer.Option(help="URLs of etcd, separated by commas.")],
-    pki_dir: Annotated[Path | None, typer.Option(help="Directory of keys and certificates.", show_default="DATA_DIR/pki")] = None,
+    pki_dir: Annotated[
+        Path | None, typer.Option(help="Directory of keys and certificates.", show_default="DATA_DIR/pki")
+    ] = None,
     listen: Annotated[str, typer.Option(help="Address of the API.")] = "0.0.0.0:6443",
     dispatcher_listen: Annotated[str, typer.Option(help="Address that agents dial.")] = "0.0.0.0:6444",
     cluster_cidr: Annotated[str, typer.Option(help="Network of the pods.")] = "10.42.0.0/16",
