@@ -1,0 +1,145 @@
+"""What the server itself decides in ``metadata``: identity and time, and what an update may not touch.
+
+The rules are those of Kubernetes' ``rest.BeforeCreate`` and ``rest.BeforeUpdate``. All functions edit the object that
+they are given and take the clock as an argument.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from flotilla.api.errors import FieldError, bad_request, conflict, invalid
+from flotilla.api.names import generate_name
+from flotilla.api.objects import KubeObject, format_time
+from flotilla.api.registry import Resource
+
+_SERVER_OWNED = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
+_EMPTY_WHEN_UNSET = ("labels", "annotations", "ownerReferences", "finalizers", "managedFields")
+MAXIMUM_ANNOTATIONS_BYTES = 256 * 1024
+MAXIMUM_LABELS = 10_000
+
+
+def metadata_of(obj: KubeObject) -> KubeObject:
+    """The object's metadata, made if it is missing. BadRequest if it is no mapping."""
+    metadata = obj.get("metadata")
+    if metadata is None:
+        metadata = obj["metadata"] = {}
+    if not isinstance(metadata, dict):
+        raise bad_request("metadata must be an object")
+    return metadata
+
+
+def place(resource: Resource, obj: KubeObject, namespace: str, *, name: str = "") -> None:
+    """Give the object the place that the request names. BadRequest where the object names another."""
+    metadata = metadata_of(obj)
+    if resource.namespaced:
+        own = metadata.setdefault("namespace", namespace) or namespace
+        if own != namespace:
+            message = (
+                f"the namespace of the provided object does not match the namespace sent on the request ({namespace})"
+            )
+            raise bad_request(message)
+        metadata["namespace"] = namespace
+    else:
+        metadata.pop("namespace", None)
+    if not name:
+        return
+    if not metadata.get("name"):
+        metadata["name"] = name
+    if metadata["name"] != name:
+        message = f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})"
+        raise bad_request(message)
+
+
+def initialize(resource: Resource, obj: KubeObject, now: datetime) -> None:
+    """Make ``obj`` a new object: a fresh identity whatever the client wrote. Invalid without any name."""
+    metadata = metadata_of(obj)
+    if metadata.get("resourceVersion"):
+        raise bad_request("resourceVersion should not be set on objects to be created")
+    for field in (*_SERVER_OWNED, "resourceVersion", "selfLink"):
+        metadata.pop(field, None)
+    if not metadata.get("name"):
+        metadata["name"] = _generated_name(resource, obj)
+    metadata["uid"] = str(uuid.uuid4())
+    metadata["creationTimestamp"] = format_time(now)
+    _drop_empty(metadata)
+
+
+def _generated_name(resource: Resource, obj: KubeObject) -> str:
+    prefix = obj["metadata"].get("generateName")
+    if not prefix:
+        error = FieldError("metadata.name", "Required value: name or generateName is required", "FieldValueRequired")
+        raise invalid(resource.kind, "", [error], group=resource.group)
+    return generate_name(prefix)
+
+
+def carry_over(resource: Resource, obj: KubeObject, old: Mapping[str, Any]) -> None:
+    """Keep what an update may not change. Conflict for another uid; Invalid for finalizers added on the way out."""
+    metadata, was = metadata_of(obj), old["metadata"]
+    uid = metadata.get("uid")
+    if uid and uid != was.get("uid"):
+        why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {was.get('uid')}"
+        raise conflict(resource.plural, was["name"], why, group=resource.group)
+    for field in _SERVER_OWNED:
+        if was.get(field) is None:
+            metadata.pop(field, None)
+        else:
+            metadata[field] = was[field]
+    metadata.pop("selfLink", None)
+    if was.get("deletionTimestamp"):
+        _refuse_new_finalizers(resource, metadata, was)
+    _drop_empty(metadata)
+
+
+def _refuse_new_finalizers(resource: Resource, metadata: KubeObject, was: Mapping[str, Any]) -> None:
+    added = [name for name in metadata.get("finalizers") or () if name not in (was.get("finalizers") or ())]
+    if added:
+        why = f"Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers {added}"
+        error = FieldError("metadata.finalizers", why, "FieldValueForbidden")
+        raise invalid(resource.kind, was["name"], [error], group=resource.group)
+
+
+def limit_metadata(obj: Mapping[str, Any]) -> list[FieldError]:
+    """Errors for metadata that would make the object unusable: too many labels, annotations too long in total."""
+    errors: list[FieldError] = []
+    labels = obj["metadata"].get("labels") or {}
+    if len(labels) > MAXIMUM_LABELS:
+        errors.append(
+            FieldError(
+                "metadata.labels",
+                f"Too many: {len(labels)}: must have at most {MAXIMUM_LABELS} items",
+                "FieldValueTooMany",
+            )
+        )
+    annotations = obj["metadata"].get("annotations") or {}
+    if sum(len(key) + len(str(value)) for key, value in annotations.items()) > MAXIMUM_ANNOTATIONS_BYTES:
+        message = f"Too long: may not be more than {MAXIMUM_ANNOTATIONS_BYTES} bytes"
+        errors.append(FieldError("metadata.annotations", message, "FieldValueTooLong"))
+    return errors
+
+
+def same_object(new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
+    """Whether writing ``new`` over ``old`` would change nothing; versions and the times of managers don't count."""
+    if new.keys() != old.keys():
+        return False
+    return all(_same_metadata(new[k], old[k]) if k == "metadata" else new[k] == old[k] for k in new)
+
+
+def _same_metadata(new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
+    fields = (new.keys() | old.keys()) - {"resourceVersion", "managedFields"}
+    if any(new.get(field) != old.get(field) for field in fields):
+        return False
+    return _without_time(new.get("managedFields")) == _without_time(old.get("managedFields"))
+
+
+def _without_time(entries: list[KubeObject] | None) -> list[KubeObject]:
+    return [{k: v for k, v in entry.items() if k != "time"} for entry in entries or ()]
+
+
+def _drop_empty(metadata: KubeObject) -> None:
+    for field in _EMPTY_WHEN_UNSET:
+        if field in metadata and not metadata[field]:
+            del metadata[field]

@@ -1,0 +1,348 @@
+"""Everything that can be done to objects, without HTTP: the one way into the store for users and controllers alike.
+
+A write starts from the cached state, defaults, validates and stores it under the condition that the store still has
+that state. Nothing is read first: if the state was old, the store refuses and says what the newest one is, and the
+write is decided again on that. A refusal or a "nothing to change" that was decided on a cached state is checked against
+the store's current revision before it is believed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum
+
+from controlplane.api.admission import merge_string_data, refuse_protected
+from controlplane.api.apply.ownership import track_write
+from controlplane.api.deletion import DeleteOptions, check_preconditions, is_finished, plan_deletion
+from controlplane.api.event_leases import EventLeases
+from controlplane.api.object_meta import carry_over, initialize, limit_metadata, place, same_object
+from controlplane.api.persistence import Current, Persistence, current_of, encode_stored, stamped, store_errors
+from controlplane.api.service_addresses import ServiceAddresses
+from controlplane.api.subresources import merge_subresource
+from controlplane.store.cache import Cache
+from controlplane.store.store import RevisionConflictError, Store
+from flotilla.api.errors import STALE_OBJECT, ApiError, FieldError, conflict, forbidden, invalid, not_found
+from flotilla.api.objects import KubeObject, decode, encode
+from flotilla.api.registry import Resource
+from flotilla.api.resources import EVENTS, NAMESPACES, SECRETS, SERVICES
+
+Change = Callable[[KubeObject], KubeObject | None]
+_NAME_ATTEMPTS = 8
+
+
+class Ownership(Enum):
+    """Who keeps managedFields: IF_RECORDED goes on where there are some, ALWAYS starts too, GIVEN leaves it to the change."""
+
+    IF_RECORDED = "if recorded"
+    ALWAYS = "always"
+    GIVEN = "given"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteOptions:
+    """How a write is to be done, and in whose name."""
+
+    manager: str
+    subresource: str = ""
+    dry_run: bool = False
+    ownership: Ownership = Ownership.IF_RECORDED
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """The outcome of a delete: the last state if ``removed``, the state that stays for now otherwise."""
+
+    obj: KubeObject
+    removed: bool
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Operations:
+    """Implements :class:`controlplane.reconcile.objects.Objects`, and what the HTTP verbs need beyond it.
+
+    One instance for users on the plain store; reconcilers get one on a fenced store that shares ``addresses``.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        cache: Cache,
+        *,
+        addresses: ServiceAddresses | None = None,
+        clock: Callable[[], datetime] = _utc_now,
+    ) -> None:
+        self.cache = cache
+        self.store = store
+        self.addresses = addresses or ServiceAddresses(cache)
+        self._persistence = Persistence(store, cache)
+        self._event_leases = EventLeases(store)
+        self._clock = clock
+
+    async def get(self, resource: Resource, namespace: str, name: str) -> KubeObject:
+        """The newest state; reflects every write acknowledged before the call. Read-only. NotFound."""
+        with store_errors():
+            await self.cache.barrier()
+        entry = self.cache.get(resource, namespace, name)
+        if entry is None:
+            raise not_found(resource.plural, name, group=resource.group)
+        return entry.obj
+
+    async def create(self, resource: Resource, obj: KubeObject, *, manager: str) -> KubeObject:
+        """Store a new object. AlreadyExists, Invalid; NotFound or Forbidden for its namespace."""
+        private = dict(obj) | {"metadata": dict(obj.get("metadata") or {})}
+        namespace = private["metadata"].get("namespace") or ""
+        return await self.create_with(resource, namespace, _deep_copy(private), WriteOptions(manager=manager))
+
+    async def create_with(
+        self, resource: Resource, namespace: str, obj: KubeObject, options: WriteOptions
+    ) -> KubeObject:
+        """``create`` of a private ``obj``, which is edited, in ``namespace``."""
+        place(resource, obj, namespace)
+        if resource.namespaced:
+            await self._require_namespace(resource, namespace, obj)
+        generated = not obj["metadata"].get("name")
+        for attempt in range(_NAME_ATTEMPTS):
+            try:
+                return await self._create_once(resource, obj, options)
+            except ApiError as error:
+                if not generated or error.reason != "AlreadyExists" or attempt == _NAME_ATTEMPTS - 1:
+                    raise
+                obj["metadata"]["name"] = ""
+        raise AssertionError("unreachable")
+
+    async def _create_once(self, resource: Resource, obj: KubeObject, options: WriteOptions) -> KubeObject:
+        now = self._clock()
+        self._prepare_new(resource, obj, now)
+        if options.ownership is Ownership.ALWAYS:
+            track_write(resource, obj, None, manager=options.manager, now=now)
+        elif options.ownership is Ownership.IF_RECORDED:
+            obj["metadata"].pop("managedFields", None)
+        try:
+            if resource is SERVICES:
+                self.addresses.assign(obj, None)
+            if options.dry_run:
+                encode_stored(obj)
+                await self._refuse_existing(resource, obj)
+                return obj
+            return await self._persistence.create(resource, obj, lease=await self._lease(resource))
+        except BaseException:
+            if resource is SERVICES:
+                self.addresses.forget(obj)
+            raise
+        finally:
+            if options.dry_run and resource is SERVICES:
+                self.addresses.forget(obj)
+
+    def _prepare_new(self, resource: Resource, obj: KubeObject, now: datetime) -> None:
+        initialize(resource, obj, now)
+        obj["apiVersion"], obj["kind"] = resource.api_version, resource.kind
+        if resource is SECRETS:
+            merge_string_data(obj)
+        resource.strategy.prepare_for_create(obj)
+        resource.strategy.default(obj)
+        _raise_faults(resource, obj, [*limit_metadata(obj), *resource.strategy.validate(obj, None)])
+
+    async def _refuse_existing(self, resource: Resource, obj: KubeObject) -> None:
+        metadata = obj["metadata"]
+        if await self._persistence.read(resource, metadata.get("namespace") or "", metadata["name"]):
+            message = f'{resource.plural} "{metadata["name"]}" already exists'
+            raise ApiError(409, "AlreadyExists", message)
+
+    async def _require_namespace(self, resource: Resource, namespace: str, obj: KubeObject) -> None:
+        current = await self._persistence.find(NAMESPACES, "", namespace)
+        if current is None:
+            raise not_found("namespaces", namespace)
+        if current.obj["metadata"].get("deletionTimestamp"):
+            name = obj["metadata"].get("name") or obj["metadata"].get("generateName") or ""
+            raise _namespace_terminating(resource, namespace, name)
+
+    async def update(self, resource: Resource, obj: KubeObject, *, manager: str, subresource: str = "") -> KubeObject:
+        """Replace an object at its resourceVersion, or whatever it is now if that is unset. Conflict, NotFound."""
+        return await self.update_with(resource, obj, WriteOptions(manager=manager, subresource=subresource))
+
+    async def update_with(self, resource: Resource, obj: KubeObject, options: WriteOptions) -> KubeObject:
+        """``update`` with options. The object names its own place."""
+        metadata = obj["metadata"]
+        expected = metadata.get("resourceVersion") or ""
+
+        def replace(current: KubeObject) -> KubeObject:
+            if expected and current["metadata"]["resourceVersion"] != expected:
+                raise conflict(resource.plural, metadata["name"], STALE_OBJECT, group=resource.group)
+            return _deep_copy(obj)
+
+        stored = await self.change(resource, metadata.get("namespace") or "", metadata["name"], replace, options)
+        if stored is None:
+            raise not_found(resource.plural, metadata["name"], group=resource.group)
+        return stored
+
+    async def mutate(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        change: Change,
+        *,
+        manager: str,
+        subresource: str = "",
+    ) -> KubeObject | None:
+        """Read the newest state, let ``change`` edit a private copy, write it; repeats on Conflict."""
+        options = WriteOptions(manager=manager, subresource=subresource)
+        return await self.change(resource, namespace, name, change, options)
+
+    async def change(
+        self, resource: Resource, namespace: str, name: str, change: Change, options: WriteOptions
+    ) -> KubeObject | None:
+        """``mutate`` with options. The result is read-only where nothing had to be written."""
+        current = await self._persistence.find(resource, namespace, name)
+        while current is not None:
+            try:
+                new = self._next_state(resource, current, change, options)
+            except ApiError:
+                newer = await self._confirm(resource, namespace, name, current)
+                if newer is current:
+                    raise
+                current = newer
+                continue
+            if new is None:
+                newer = await self._confirm(resource, namespace, name, current)
+                if newer is current:
+                    return current.obj
+                current = newer
+                continue
+            try:
+                return await self._write(resource, new, current, options)
+            except RevisionConflictError as error:
+                current = current_of(error.current)
+        return None
+
+    async def _confirm(self, resource: Resource, namespace: str, name: str, current: Current) -> Current | None:
+        """``current`` itself if the store still has it, what the store has otherwise."""
+        if current.fresh:
+            return current
+        with store_errors():
+            await self.cache.barrier()
+        newest = self._persistence.cached(resource, namespace, name)
+        return current if newest is not None and newest.revision == current.revision else newest
+
+    def _next_state(
+        self, resource: Resource, current: Current, change: Change, options: WriteOptions
+    ) -> KubeObject | None:
+        """The state to store, complete and valid; None if that is what there is."""
+        old = current.obj
+        new = change(current.copy())
+        if new is None:
+            return None
+        if options.subresource:
+            managers = new["metadata"].get("managedFields")
+            new = merge_subresource(resource, options.subresource, new, old)
+            if managers is not None:
+                new["metadata"]["managedFields"] = managers
+        else:
+            self._prepare_update(resource, new, old)
+        if options.ownership is not Ownership.GIVEN:
+            track_write(resource, new, old, manager=options.manager, now=self._clock(), subresource=options.subresource)
+        return None if same_object(new, old) else new
+
+    def _prepare_update(self, resource: Resource, new: KubeObject, old: KubeObject) -> None:
+        carry_over(resource, new, old)
+        new["apiVersion"], new["kind"] = resource.api_version, resource.kind
+        if resource is SECRETS:
+            merge_string_data(new)
+        resource.strategy.default(new)
+        resource.strategy.prepare_for_update(new, old)
+        if resource is SERVICES:
+            self.addresses.assign(new, old)
+        _raise_faults(resource, new, [*limit_metadata(new), *resource.strategy.validate(new, old)])
+
+    async def _write(self, resource: Resource, new: KubeObject, current: Current, options: WriteOptions) -> KubeObject:
+        if options.dry_run:
+            encode_stored(new)
+            return stamped(new, current.revision)
+        if is_finished(resource, new):
+            return await self._persistence.remove(resource, new, expected=current.revision)
+        lease = await self._lease(resource)
+        return await self._persistence.replace(resource, new, expected=current.revision, lease=lease)
+
+    async def _lease(self, resource: Resource) -> int:
+        if resource is not EVENTS:
+            return 0
+        with store_errors():
+            return await self._event_leases.current()
+
+    async def delete(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        *,
+        manager: str,
+        uid: str = "",
+        grace_period_s: int | None = None,
+        propagation: str = "Background",
+    ) -> None:
+        """Delete as the API does (grace, finalizers, propagation). NotFound; Conflict if ``uid`` is another's."""
+        options = DeleteOptions(grace_period_s=grace_period_s, propagation=propagation, uid=uid)
+        await self.delete_with(resource, namespace, name, options)
+
+    async def delete_with(self, resource: Resource, namespace: str, name: str, options: DeleteOptions) -> Deleted:
+        """``delete`` with options; what became of the object."""
+        refuse_protected(resource, name)
+        current = await self._persistence.find(resource, namespace, name)
+        while current is not None:
+            try:
+                check_preconditions(resource, current.obj, options)
+            except ApiError:
+                newer = await self._confirm(resource, namespace, name, current)
+                if newer is current:
+                    raise
+                current = newer
+                continue
+            try:
+                deleted = await self._delete_current(resource, current, options)
+            except RevisionConflictError as error:
+                current = current_of(error.current)
+                continue
+            if deleted is not None:
+                return deleted
+            newer = await self._confirm(resource, namespace, name, current)
+            if newer is current:
+                return Deleted(current.obj, removed=False)
+            current = newer
+        raise not_found(resource.plural, name, group=resource.group)
+
+    async def _delete_current(self, resource: Resource, current: Current, options: DeleteOptions) -> Deleted | None:
+        """One attempt on ``current``; None if there is nothing to change about it."""
+        plan = plan_deletion(resource, current.copy(), options, now=self._clock())
+        if not plan.changed:
+            return None
+        if options.dry_run:
+            return Deleted(plan.obj, removed=plan.remove)
+        if plan.remove:
+            obj = await self._persistence.remove(resource, plan.obj, expected=current.revision)
+            return Deleted(obj, removed=True)
+        obj = await self._persistence.replace(resource, plan.obj, expected=current.revision)
+        return Deleted(obj, removed=False)
+
+
+def _raise_faults(resource: Resource, obj: KubeObject, faults: Sequence[FieldError]) -> None:
+    if faults:
+        raise invalid(resource.kind, obj["metadata"].get("name") or "", faults, group=resource.group)
+
+
+def _namespace_terminating(resource: Resource, namespace: str, name: str) -> ApiError:
+    why = f"unable to create new content in namespace {namespace} because it is being terminated"
+    qualified = f"{resource.plural}.{resource.group}" if resource.group else resource.plural
+    error = forbidden(f'{qualified} "{name}" is forbidden: {why}')
+    cause = {"reason": "NamespaceTerminating", "message": f"namespace {namespace} is being terminated"}
+    error.details = {"name": name, "kind": resource.plural, "causes": [cause | {"field": "metadata.namespace"}]}
+    return error
+
+
+def _deep_copy(obj: KubeObject) -> KubeObject:
+    copy: KubeObject = decode(encode(obj))
+    return copy

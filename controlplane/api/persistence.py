@@ -1,0 +1,145 @@
+"""Objects in and out of the store, with the store's errors turned into those of the API.
+
+Values are stored without ``metadata.resourceVersion``: it is the key's revision, so that it can't disagree with it.
+The state to start a write from comes from the cache, without asking the store; when that state turns out to be old, the
+store's refusal carries the newest one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from controlplane.store.cache import Cache
+from controlplane.store.keys import object_key
+from controlplane.store.store import (
+    FencedError,
+    KeyExistsError,
+    KeyValue,
+    OutOfSpaceError,
+    Store,
+    StoreError,
+)
+from flotilla.api.errors import ApiError, already_exists, too_large, unavailable
+from flotilla.api.objects import KubeObject, decode, encode
+from flotilla.api.registry import Resource
+
+MAXIMUM_OBJECT_BYTES = 1024 * 1024
+
+
+class StoreFullError(ApiError):
+    """507: the store's quota is exhausted. Reads go on; a write works again once space was made."""
+
+    def __init__(self) -> None:
+        message = (
+            "the store has run out of space: reads work, writes don't. Delete what is not needed or raise etcd's "
+            "--quota-backend-bytes; space is recovered by compaction and defragmentation, which the server repeats"
+        )
+        super().__init__(507, "InsufficientStorage", message, details={"causes": [{"reason": "StoreOutOfSpace"}]})
+
+    @property
+    def transient(self) -> bool:
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Current:
+    """The state that a write starts from. ``obj`` may be shared with the cache: read-only."""
+
+    obj: KubeObject
+    revision: int
+    fresh: bool  # read from the store just now, not from the cache
+    data: bytes
+
+    def copy(self) -> KubeObject:
+        """A private copy with its resourceVersion."""
+        return stamped(decode(self.data), self.revision)
+
+
+@contextmanager
+def store_errors() -> Iterator[None]:
+    """Turn a store's failure into the ApiError that a client or a reconciler can act upon."""
+    try:
+        yield
+    except OutOfSpaceError as error:
+        raise StoreFullError from error
+    except FencedError as error:
+        raise unavailable("this server is no longer the leader: the write was refused") from error
+    except StoreError as error:
+        if not error.transient:
+            raise
+        raise unavailable(f"the store can't be reached: {error}") from error
+
+
+class Persistence:
+    """Reads and writes single objects. Methods raise ApiError."""
+
+    def __init__(self, store: Store, cache: Cache) -> None:
+        self._store = store
+        self._cache = cache
+
+    def cached(self, resource: Resource, namespace: str, name: str) -> Current | None:
+        """The state that the cache has; may be old."""
+        entry = self._cache.get(resource, namespace, name)
+        return Current(entry.obj, entry.revision, fresh=False, data=entry.data) if entry else None
+
+    async def read(self, resource: Resource, namespace: str, name: str) -> Current | None:
+        """The state that the store has."""
+        with store_errors():
+            found = await self._store.get(object_key(resource, namespace, name))
+        return current_of(found)
+
+    async def find(self, resource: Resource, namespace: str, name: str) -> Current | None:
+        """The cached state, or the stored one where the cache knows none yet."""
+        return self.cached(resource, namespace, name) or await self.read(resource, namespace, name)
+
+    async def create(self, resource: Resource, obj: KubeObject, *, lease: int = 0) -> KubeObject:
+        """Store a new object; it returns with its resourceVersion. AlreadyExists."""
+        metadata = obj["metadata"]
+        key = object_key(resource, metadata.get("namespace") or "", metadata["name"])
+        with store_errors():
+            try:
+                revision = await self._store.create(key, encode_stored(obj), lease=lease)
+            except KeyExistsError as error:
+                raise already_exists(resource.plural, metadata["name"], group=resource.group) from error
+        return stamped(obj, revision)
+
+    async def replace(self, resource: Resource, obj: KubeObject, *, expected: int, lease: int = 0) -> KubeObject:
+        """Store over the state of revision ``expected``. RevisionConflictError holds what is there instead."""
+        metadata = obj["metadata"]
+        key = object_key(resource, metadata.get("namespace") or "", metadata["name"])
+        with store_errors():
+            revision = await self._store.update(key, encode_stored(obj), expected=expected, lease=lease)
+        return stamped(obj, revision)
+
+    async def remove(self, resource: Resource, obj: KubeObject, *, expected: int) -> KubeObject:
+        """Remove the state of revision ``expected``. RevisionConflictError holds what is there instead."""
+        metadata = obj["metadata"]
+        key = object_key(resource, metadata.get("namespace") or "", metadata["name"])
+        with store_errors():
+            revision = await self._store.delete(key, expected=expected)
+        return stamped(obj, revision)
+
+
+def current_of(found: KeyValue | None) -> Current | None:
+    """The state that a read or a RevisionConflictError found, None for nothing."""
+    if found is None:
+        return None
+    obj = stamped(decode(found.value), found.mod_revision)
+    return Current(obj, found.mod_revision, fresh=True, data=found.value)
+
+
+def encode_stored(obj: KubeObject) -> bytes:
+    """The bytes to store. RequestEntityTooLarge past the limit of one object."""
+    obj["metadata"].pop("resourceVersion", None)
+    data = encode(obj)
+    if len(data) > MAXIMUM_OBJECT_BYTES:
+        raise too_large(MAXIMUM_OBJECT_BYTES)
+    return data
+
+
+def stamped(obj: KubeObject, revision: int) -> KubeObject:
+    """``obj`` with its resourceVersion."""
+    obj["metadata"]["resourceVersion"] = str(revision)
+    return obj
