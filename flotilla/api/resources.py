@@ -5,20 +5,28 @@ from __future__ import annotations
 from typing import Any
 
 from flotilla.api.kinds.metadata import (
-    as_given,
-    as_given_on_update,
     begin_generation,
     carry_generation,
     metadata_fields,
     no_defaults,
-    no_faults,
     no_warnings,
+    prepare_plain,
+    prepare_plain_update,
+    validate_metadata_only,
 )
 from flotilla.api.kinds.resource import ALL_VERBS, Column, Resource, Strategy
 
-_PLAIN = Strategy(no_defaults, no_faults, as_given, as_given_on_update, no_warnings, metadata_fields)
+_PLAIN = Strategy(
+    no_defaults, validate_metadata_only, prepare_plain, prepare_plain_update, no_warnings, metadata_fields
+)
 _WITH_STATUS = Strategy(
-    no_defaults, no_faults, begin_generation, carry_generation, no_warnings, metadata_fields, status_subresource=True
+    no_defaults,
+    validate_metadata_only,
+    begin_generation,
+    carry_generation,
+    no_warnings,
+    metadata_fields,
+    status_subresource=True,
 )
 _COLUMNS = (Column("Name", "string", "", 0, "name", lambda obj, now: obj["metadata"]["name"]),)
 
@@ -53,7 +61,7 @@ PODS = _core(
     "pods",
     strategy=Strategy(
         no_defaults,
-        no_faults,
+        validate_metadata_only,
         begin_generation,
         carry_generation,
         no_warnings,

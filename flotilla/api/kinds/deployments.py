@@ -1,0 +1,117 @@
+"""Deployment: its strategy."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from flotilla.api.errors import FieldError
+from flotilla.api.kinds.faults import (
+    MUST_NOT_BE_NEGATIVE,
+    forbidden,
+    invalid,
+    negative,
+    required,
+    unsupported,
+)
+from flotilla.api.kinds.metadata import (
+    begin_generation,
+    carry_generation,
+    metadata_fields,
+    validate_metadata,
+)
+from flotilla.api.kinds.replica_sets import (
+    default_template,
+    template_warnings,
+    validate_selector_update,
+    validate_template,
+    validate_workload_selector,
+)
+from flotilla.api.kinds.resource import Strategy
+from flotilla.api.objects import KubeObject
+
+_PERCENT = re.compile(r"[0-9]{1,9}%")
+_PERCENT_FAULT = (
+    "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for "
+    "validation is '[0-9]+%')"
+)
+_STEP = "25%"
+
+
+def _default(deployment: KubeObject) -> None:
+    spec = deployment.setdefault("spec", {})
+    spec.setdefault("replicas", 1)
+    strategy = spec.setdefault("strategy", {})
+    strategy["type"] = strategy.get("type") or "RollingUpdate"
+    if strategy["type"] == "RollingUpdate":
+        update = strategy.setdefault("rollingUpdate", {})
+        update.setdefault("maxUnavailable", _STEP)
+        update.setdefault("maxSurge", _STEP)
+    spec.setdefault("revisionHistoryLimit", 10)
+    spec.setdefault("progressDeadlineSeconds", 600)
+    default_template(spec)
+
+
+def _validate_step(value: int | str, path: str) -> list[FieldError]:
+    if isinstance(value, int):
+        return [invalid(path, value, MUST_NOT_BE_NEGATIVE)] if value < 0 else []
+    return [] if _PERCENT.fullmatch(value) else [invalid(path, value, _PERCENT_FAULT)]
+
+
+def _amount(value: int | str) -> int:
+    return value if isinstance(value, int) else int(value.removesuffix("%"))
+
+
+def _validate_rolling_update(update: Mapping[str, Any], path: str) -> list[FieldError]:
+    surge, unavailable = update.get("maxSurge", _STEP), update.get("maxUnavailable", _STEP)
+    errors = _validate_step(unavailable, f"{path}.maxUnavailable") + _validate_step(surge, f"{path}.maxSurge")
+    if errors:
+        return errors
+    if isinstance(unavailable, str) and _amount(unavailable) > 100:
+        errors.append(invalid(f"{path}.maxUnavailable", unavailable, "must not be greater than 100%"))
+    if _amount(surge) == 0 and _amount(unavailable) == 0:
+        errors.append(invalid(f"{path}.maxUnavailable", unavailable, "may not be 0 when `maxSurge` is 0"))
+    return errors
+
+
+def _validate_strategy(strategy: Mapping[str, Any], path: str) -> list[FieldError]:
+    kind, update = strategy.get("type"), strategy.get("rollingUpdate")
+    if kind == "Recreate":
+        why = "may not be specified when strategy `type` is 'Recreate'"
+        return [forbidden(f"{path}.rollingUpdate", why)] if update is not None else []
+    if kind != "RollingUpdate":
+        return [unsupported(f"{path}.type", kind, ("Recreate", "RollingUpdate"))]
+    return _validate_rolling_update(update or {}, f"{path}.rollingUpdate")
+
+
+def _validate_deadline(spec: Mapping[str, Any]) -> list[FieldError]:
+    deadline_s, path = spec.get("progressDeadlineSeconds"), "spec.progressDeadlineSeconds"
+    if deadline_s is None or deadline_s > spec.get("minReadySeconds", 0):
+        return negative(path, deadline_s)
+    return [*negative(path, deadline_s), invalid(path, deadline_s, "must be greater than minReadySeconds")]
+
+
+def _validate(deployment: KubeObject, old: KubeObject | None) -> list[FieldError]:
+    spec = deployment["spec"]
+    errors = validate_metadata(deployment)
+    for field in ("replicas", "minReadySeconds", "revisionHistoryLimit"):
+        errors += negative(f"spec.{field}", spec.get(field))
+    errors += validate_workload_selector(spec, "deployment")
+    if spec.get("template") is None:
+        errors.append(required("spec.template"))
+    else:
+        errors += validate_template(spec["template"], "Deployment")
+    errors += _validate_strategy(spec.get("strategy") or {}, "spec.strategy") + _validate_deadline(spec)
+    return errors if old is None else errors + validate_selector_update(deployment, old)
+
+
+STRATEGY = Strategy(
+    default=_default,
+    validate=_validate,
+    prepare_for_create=begin_generation,
+    prepare_for_update=carry_generation,
+    warnings=template_warnings,
+    selectable_fields=metadata_fields,
+    status_subresource=True,
+)
