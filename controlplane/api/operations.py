@@ -33,7 +33,7 @@ _NAME_ATTEMPTS = 8
 
 
 class Ownership(Enum):
-    """Who keeps managedFields: IF_RECORDED goes on where there are some, ALWAYS starts too, GIVEN leaves it to the change."""
+    """Who keeps managedFields: IF_RECORDED goes on where some are, ALWAYS starts too, GIVEN leaves it to the change."""
 
     IF_RECORDED = "if recorded"
     ALWAYS = "always"

@@ -133,7 +133,7 @@ def current_of(found: KeyValue | None) -> Current | None:
 def encode_stored(obj: KubeObject) -> bytes:
     """The bytes to store. RequestEntityTooLarge past the limit of one object."""
     obj["metadata"].pop("resourceVersion", None)
-    data = encode(obj)
+    data = encode({"apiVersion": obj["apiVersion"], "kind": obj["kind"], "metadata": obj["metadata"]} | obj)
     if len(data) > MAXIMUM_OBJECT_BYTES:
         raise too_large(MAXIMUM_OBJECT_BYTES)
     return data
