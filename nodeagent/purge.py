@@ -1,8 +1,8 @@
 """Stopping and removing everything that the agent made on this machine, while no agent runs.
 
-``flotilla down`` stops the containers; ``--purge`` then removes what the kernel holds: mounts, network namespaces, links,
-nftables tables and cgroups. It works from what the machine shows (mounts below the node's directories, the cgroup tree),
-not from the agent's records, so that it also cleans up after an agent that never finished what it began.
+``flotilla down`` stops the containers; ``--purge`` then removes what the kernel holds: mounts, network namespaces,
+links, nftables tables and cgroups. It works from what the machine shows (mounts below the node's directories, the
+cgroup tree), not from the agent's records, so that it also cleans up after an agent that never finished what it began.
 """
 
 from __future__ import annotations

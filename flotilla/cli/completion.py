@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Annotated, Literal
 
 import typer
@@ -14,6 +15,7 @@ def completion(shell: Annotated[Literal["bash", "zsh", "fish"], typer.Argument(h
 
     Example: [bold]source <(flotilla completion bash)[/bold]
     """
-    from typer.completion import get_completion_script
-
-    print(get_completion_script(prog_name="flotilla", complete_var=COMPLETION_VARIABLE, shell=shell))
+    script = import_module("typer.completion").get_completion_script(
+        prog_name="flotilla", complete_var=COMPLETION_VARIABLE, shell=shell
+    )
+    print(script)

@@ -109,7 +109,7 @@ def _material(section: dict[str, Any], name: str, directory: Path) -> bytes | No
     if section.get(f"{name}-data"):
         return base64.b64decode(section[f"{name}-data"])
     if section.get(name):
-        return (directory / section[name]).read_bytes()
+        return Path(directory, section[name]).read_bytes()
     return None
 
 

@@ -88,9 +88,7 @@ def build_app(names: list[str]) -> typer.Typer:
     for name in names:
         _register(app, name)
     if COMPLETION_VARIABLE in os.environ:
-        from typer.completion import completion_init
-
-        completion_init()
+        import_module("typer.completion").completion_init()
     return app
 
 

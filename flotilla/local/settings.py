@@ -74,10 +74,7 @@ class LocalSettings:
 
     def save(self) -> None:
         self.run_dir.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(
-            {key: str(value) if isinstance(value, Path) else value for key, value in asdict(self).items()}
-        )
-        self.record.write_text(text, encoding="utf-8")
+        self.record.write_text(json.dumps(asdict(self), default=str), encoding="utf-8")
 
 
 def load_settings(run_dir: Path) -> LocalSettings | None:

@@ -1,9 +1,10 @@
 """The supervisor of a local cluster: keeps the children of ``up`` running, and does nothing else.
 
 A single-threaded loop over pidfds. A child that ends is started again at once, and with a growing delay while it keeps
-ending quickly. Children have sessions and log files of their own, so the supervisor may be killed without harm: the next
-one finds them by the recorded pid and start time and adopts those that still match the spec. SIGTERM stops the children
-in reverse order of their start; SIGHUP makes it execute itself anew, which re-reads the spec and restarts what differs.
+ending quickly. Children have sessions and log files of their own, so the supervisor may be killed without harm: the
+next one finds them by the recorded pid and start time and adopts those that still match the spec. SIGTERM stops the
+children in reverse order of their start; SIGHUP makes it execute itself anew, which re-reads the spec and restarts what
+differs.
 
 It imports the standard library only, to stay a few megabytes small.
 """
