@@ -1,0 +1,143 @@
+"""conmon: the small process that stays with a container when the agent goes.
+
+It is the container's parent, so it alone learns the exit code; it copies the output into a log in CRI format and
+writes the exit code to a file named by the container id. One is started for each container and leaves the agent's
+process tree by a double fork. Two pipes join it to us while it starts, as podman and CRI-O do it (conmon(8)): over
+``_OCI_SYNCPIPE`` it reports the container's pid or why there is none, and it does nothing before one byte arrives on
+``_OCI_STARTPIPE``, which gives the agent the time to move it out of its own cgroup.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from nodeagent.runtime.oci import ContainerRuntimeError, OciRuntime, message_of
+from nodeagent.runtime.processes import ProcessIdentity, ended, identify, spawn
+
+CREATE_TIMEOUT_S = 60.0
+_SYNC_DESCRIPTOR, _START_DESCRIPTOR = 3, 4
+
+
+@dataclass(frozen=True, slots=True)
+class Supervision:
+    """Where one container's conmon finds and leaves its files."""
+
+    container_id: str
+    bundle: Path
+    log_path: Path
+    exit_dir: Path
+    terminal: bool = False
+
+    @property
+    def conmon_pid_file(self) -> Path:
+        return self.bundle / "conmon.pid"
+
+    @property
+    def pid_file(self) -> Path:
+        return self.bundle / "container.pid"
+
+
+@dataclass(frozen=True, slots=True)
+class Supervised:
+    """A created container: its first process and its conmon."""
+
+    process: ProcessIdentity
+    conmon: ProcessIdentity
+
+
+class _SyncReport(msgspec.Struct):
+    pid: int = -1
+    data: int = -1
+    message: str = ""
+
+
+def arguments_of(program: str, runtime: OciRuntime, supervision: Supervision) -> list[str]:
+    """The command line of conmon for one container."""
+    arguments = [program, "--cid", supervision.container_id, "--cuuid", supervision.container_id]
+    arguments += ["--name", supervision.container_id, "--bundle", str(supervision.bundle)]
+    arguments += ["--runtime", runtime.program, "--runtime-arg", "--root", "--runtime-arg", str(runtime.root)]
+    arguments += ["--conmon-pidfile", str(supervision.conmon_pid_file)]
+    arguments += ["--container-pidfile", str(supervision.pid_file)]
+    arguments += ["--exit-dir", str(supervision.exit_dir), "--persist-dir", str(supervision.bundle)]
+    arguments += ["--log-path", f"k8s-file:{supervision.log_path}", "--no-sync-log", "--full-attach"]
+    return [*arguments, "--terminal"] if supervision.terminal else arguments
+
+
+async def create(
+    program: str, runtime: OciRuntime, supervision: Supervision, *, place: Callable[[int], None]
+) -> Supervised:
+    """Create the container of ``supervision.bundle`` under a conmon of its own.
+
+    ``place(pid)`` moves the conmon into its cgroup before it starts anything. Raises ContainerRuntimeError.
+    """
+    sync_reading, sync_writing = os.pipe()
+    start_reading, start_writing = os.pipe()
+    errors = supervision.bundle / "conmon.log"
+    ours, childs = [sync_reading, start_writing], [sync_writing, start_reading]
+    try:
+        try:
+            null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+            childs.append(null)
+            output = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            childs.append(output)
+            descriptors = {0: null, 1: null, 2: output}
+            descriptors |= {_SYNC_DESCRIPTOR: sync_writing, _START_DESCRIPTOR: start_reading}
+            environment = {"_OCI_SYNCPIPE": str(_SYNC_DESCRIPTOR), "_OCI_STARTPIPE": str(_START_DESCRIPTOR)}
+            pid = spawn(arguments_of(program, runtime, supervision), descriptors=descriptors, environment=environment)
+        finally:
+            for descriptor in childs:
+                os.close(descriptor)
+        place(pid)
+        os.write(start_writing, b"\0")
+        report = await _report(sync_reading)
+    except TimeoutError:
+        raise ContainerRuntimeError(f"conmon did not report within {CREATE_TIMEOUT_S:g} s") from None
+    except OSError as error:
+        raise ContainerRuntimeError(f"cannot start conmon: {error}") from error
+    finally:
+        for descriptor in ours:
+            os.close(descriptor)
+    code = await ended(pid)
+    return _supervised(report, supervision, code)
+
+
+async def _report(descriptor: int) -> bytes:
+    """The first line from conmon, empty if it ended without one. Raises TimeoutError."""
+    loop = asyncio.get_running_loop()
+    os.set_blocking(descriptor, False)
+    done: asyncio.Future[bytes] = loop.create_future()
+    collected = bytearray()
+
+    def readable() -> None:
+        data = os.read(descriptor, 65536)
+        collected.extend(data)
+        if (not data or b"\n" in data) and not done.done():
+            done.set_result(bytes(collected))
+
+    loop.add_reader(descriptor, readable)
+    try:
+        async with asyncio.timeout(CREATE_TIMEOUT_S):
+            return await done
+    finally:
+        loop.remove_reader(descriptor)
+
+
+def _supervised(report: bytes, supervision: Supervision, code: int) -> Supervised:
+    if not report:
+        text = (supervision.bundle / "conmon.log").read_text(encoding="utf-8", errors="replace").strip()
+        raise ContainerRuntimeError(f"conmon ended with code {code}: {text}")
+    parsed = msgspec.json.decode(report.splitlines()[0], type=_SyncReport)
+    pid = max(parsed.pid, parsed.data)
+    if pid <= 0:
+        raise ContainerRuntimeError(message_of(parsed.message) or "the runtime gave no reason")
+    try:
+        conmon = identify(int(supervision.conmon_pid_file.read_text(encoding="ascii")))
+        return Supervised(identify(pid), conmon)
+    except (OSError, ValueError) as error:
+        raise ContainerRuntimeError(f"the container ended while it was created: {error}") from error

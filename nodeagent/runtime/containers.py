@@ -1,0 +1,181 @@
+"""Containers by their ids: create, start, signal, delete, and hearing of their end.
+
+What a container consists of outside the kernel:
+
+    <run-dir>/bundles/<id>/     config.json, conmon's files; on a tmpfs, because config.json holds the environment
+    <run-dir>/runc/<id>/        the OCI runtime's state
+    <run-dir>/exits/<id>        the exit code, once there is one
+
+Nothing here knows of pods, images or restarts, and nothing is remembered between calls but who waits for which exit: an
+agent that starts again finds everything on disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from flotilla.api.objects import KubeObject, decode, encode
+from nodeagent.cgroups import PodCgroups
+from nodeagent.runtime.conmon import Supervised, Supervision, create
+from nodeagent.runtime.exits import ExitWatcher
+from nodeagent.runtime.oci import ContainerRuntimeError, OciRuntime
+from nodeagent.runtime.processes import OUTPUT_LIMIT_BYTES, Completed, identify
+
+logger = logging.getLogger(__name__)
+
+REOPEN_LOGS = b"2 0 0\n"
+
+
+@dataclass(frozen=True, slots=True)
+class NewContainer:
+    """What is needed to create one container."""
+
+    container_id: str
+    pod_uid: str
+    config: KubeObject
+    log_path: Path
+    terminal: bool = False
+
+
+class Containers:
+    """The containers of one agent. ``conmon`` is the program's path; ``run_dir`` should be on a tmpfs, mode 0700."""
+
+    def __init__(self, run_dir: Path, *, runtime: OciRuntime, cgroups: PodCgroups, conmon: str) -> None:
+        self.runtime = runtime
+        self.exits = ExitWatcher(run_dir / "exits")
+        self._bundles = run_dir / "bundles"
+        self._cgroups = cgroups
+        self._conmon = conmon
+
+    def open(self) -> None:
+        """Make the directories and begin to watch for exits. Raises OSError."""
+        self._bundles.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.runtime.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.exits.open()
+
+    def close(self) -> None:
+        """Stop watching; the containers go on."""
+        self.exits.close()
+
+    def bundle(self, container_id: str) -> Path:
+        return self._bundles / container_id
+
+    def config(self, container_id: str) -> KubeObject | None:
+        """The configuration that the container was created with, None if its bundle is gone."""
+        try:
+            found: KubeObject = decode((self.bundle(container_id) / "config.json").read_bytes())
+        except (OSError, ValueError):
+            return None
+        return found
+
+    async def create(self, new: NewContainer) -> Supervised:
+        """Create the container under its conmon; its program does not run before ``start``.
+
+        Raises ContainerRuntimeError; what has been made until then is removed by ``delete``.
+        """
+        self._write_bundle(new)
+        supervision = Supervision(
+            new.container_id, self.bundle(new.container_id), new.log_path, self.exits.directory, terminal=new.terminal
+        )
+        return await create(self._conmon, self.runtime, supervision, place=self._placer(new.pod_uid))
+
+    def _write_bundle(self, new: NewContainer) -> None:
+        bundle = self.bundle(new.container_id)
+        try:
+            bundle.mkdir(mode=0o700)
+            (bundle / "config.json").write_bytes(encode(new.config))
+            new.log_path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ContainerRuntimeError(f"cannot write the bundle: {error}") from error
+
+    def _placer(self, pod_uid: str) -> Callable[[int], None]:
+        return lambda pid: self._cgroups.supervise(pod_uid, pid)
+
+    async def start(self, container_id: str) -> None:
+        """Run the container's program. Raises ContainerRuntimeError."""
+        await self.runtime.start(container_id)
+
+    async def delete(self, container_id: str, *, force: bool = False) -> None:
+        """Remove all that is left of an ended container; with ``force`` of any. Repeatable.
+
+        Raises ContainerRuntimeError when the runtime will not let go of it.
+        """
+        if force:
+            await asyncio.to_thread(kill_creators, [container_id])
+        if force or (self.runtime.root / container_id).exists():
+            await self.runtime.delete(container_id, force=force)
+        self.exits.discard(container_id)
+        await asyncio.to_thread(shutil.rmtree, self.bundle(container_id), ignore_errors=True)
+
+    async def execute(
+        self, container_id: str, arguments: list[str], *, timeout_s: float, limit_bytes: int = OUTPUT_LIMIT_BYTES
+    ) -> Completed:
+        """Run a command in a container, as its user and in its environment. Raises ContainerRuntimeError."""
+        config = self.config(container_id)
+        if config is None:
+            raise ContainerRuntimeError(f"container {container_id} has no bundle")
+        process = {**config["process"], "args": arguments, "terminal": False}
+        directory = self.bundle(container_id) / f"exec-{os.urandom(4).hex()}"
+        directory.mkdir(mode=0o700)
+        try:
+            return await self.runtime.execute(
+                container_id, process, directory=directory, timeout_s=timeout_s, limit_bytes=limit_bytes
+            )
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+
+    def reopen_log(self, container_id: str) -> None:
+        """Make conmon open its log file anew, after the old one was renamed; nothing if conmon is gone."""
+        try:
+            control = os.open(self.bundle(container_id) / "ctl", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno not in (errno.ENXIO, errno.ENOENT):
+                raise
+            return
+        try:
+            os.write(control, REOPEN_LOGS)
+        finally:
+            os.close(control)
+
+    def known(self) -> set[str]:
+        """Ids of every container that has left anything behind."""
+        bundles = {entry.name for entry in self._bundles.iterdir()} if self._bundles.is_dir() else set()
+        return bundles | self.runtime.known() | self.exits.all_recorded()
+
+    async def purge(self, container_ids: Iterable[str]) -> None:
+        """Remove containers in whatever state they are, half-created ones included; failures are logged."""
+        for container_id in container_ids:
+            try:
+                await self.delete(container_id, force=True)
+            except ContainerRuntimeError as error:
+                logger.warning("container_not_removed", extra={"container": container_id, "error": error.message})
+
+
+def kill_creators(container_ids: Iterable[str]) -> None:
+    """SIGKILL every conmon and OCI runtime process that works for these containers, found by its command line.
+
+    Needed where an agent died while it created a container: the creation goes on without it.
+    """
+    wanted = {container_id.encode() for container_id in container_ids}
+    for entry in os.scandir("/proc"):
+        if not entry.name.isdecimal() or not wanted.intersection(_command_line(entry.path)):
+            continue
+        with contextlib.suppress(ProcessLookupError):
+            identify(int(entry.name)).send(9)
+
+
+def _command_line(directory: str) -> list[bytes]:
+    try:
+        words = (Path(directory) / "cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return []
+    program = words[0].rpartition(b"/")[2]
+    return words if program in (b"conmon", b"runc", b"crun") else []

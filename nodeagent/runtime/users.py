@@ -1,0 +1,118 @@
+"""Which user a container runs as, by the image's own user and group files.
+
+Names belong to the image, so they are looked up in its ``/etc/passwd`` and ``/etc/group``, which are read without ever
+leaving the root file system: an image decides what a link in it points to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nodeagent.runtime.errors import ContainerConfigError
+
+_LIMIT_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Numbers the container's first process gets, and its home directory."""
+
+    uid: int = 0
+    gid: int = 0
+    additional_gids: tuple[int, ...] = ()
+    home: str = "/"
+
+
+@dataclass(frozen=True, slots=True)
+class _Account:
+    name: str
+    uid: int
+    gid: int
+    home: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    name: str
+    gid: int
+    members: tuple[str, ...]
+
+
+def _lines(rootfs: Path, name: str) -> list[list[str]]:
+    path = rootfs / "etc" / name
+    try:
+        if not path.resolve(strict=True).is_relative_to(rootfs.resolve()):
+            return []
+        with path.open("rb") as file:
+            text = file.read(_LIMIT_BYTES).decode("utf-8", errors="replace")
+    except OSError:
+        return []
+    return [line.split(":") for line in text.splitlines() if line and not line.startswith("#")]
+
+
+def _accounts(rootfs: Path) -> list[_Account]:
+    return [
+        _Account(fields[0], int(fields[2]), int(fields[3]), fields[5] or "/")
+        for fields in _lines(rootfs, "passwd")
+        if len(fields) >= 6 and fields[2].isdecimal() and fields[3].isdecimal()
+    ]
+
+
+def _groups(rootfs: Path) -> list[_Group]:
+    return [
+        _Group(fields[0], int(fields[2]), tuple(filter(None, fields[3].split(","))))
+        for fields in _lines(rootfs, "group")
+        if len(fields) >= 4 and fields[2].isdecimal()
+    ]
+
+
+def _account(accounts: Sequence[_Account], name: str) -> _Account:
+    for account in accounts:
+        if account.name == name:
+            return account
+    if name.isdecimal():
+        uid = int(name)
+        return next((each for each in accounts if each.uid == uid), _Account("", uid, 0, "/"))
+    raise ContainerConfigError(f"unable to find user {name}: no matching entries in the image's passwd file")
+
+
+def _group_id(groups: Sequence[_Group], name: str) -> int:
+    for group in groups:
+        if group.name == name:
+            return group.gid
+    if name.isdecimal():
+        return int(name)
+    raise ContainerConfigError(f"unable to find group {name}: no matching entries in the image's group file")
+
+
+def resolve_user(rootfs: Path, image_user: str, pod_context: Mapping[str, Any], context: Mapping[str, Any]) -> User:
+    """The user of a container: its security context, else its pod's, else the image's (``user[:group]``).
+
+    Raises ContainerConfigError for unknown names, and for root where ``runAsNonRoot`` is set.
+    """
+    merged = {**pod_context, **{key: value for key, value in context.items() if value is not None}}
+    accounts, groups = _accounts(rootfs), _groups(rootfs)
+    name, _, group = image_user.partition(":")
+    if merged.get("runAsUser") is not None:
+        name, group = str(merged["runAsUser"]), ""
+    account = _account(accounts, name or "0")
+    gid = _group_id(groups, group) if group else account.gid
+    if merged.get("runAsGroup") is not None:
+        gid = int(merged["runAsGroup"])
+    if merged.get("runAsNonRoot") and account.uid == 0:
+        raise ContainerConfigError("container has runAsNonRoot and would run as root")
+    return User(account.uid, gid, _additional(pod_context, account, groups, gid), account.home)
+
+
+def _additional(
+    pod_context: Mapping[str, Any], account: _Account, groups: Sequence[_Group], gid: int
+) -> tuple[int, ...]:
+    found: set[int] = set(pod_context.get("supplementalGroups") or ())
+    if pod_context.get("supplementalGroupsPolicy") != "Strict" and account.name:
+        found.update(group.gid for group in groups if account.name in group.members)
+    if pod_context.get("fsGroup") is not None:
+        found.add(int(pod_context["fsGroup"]))
+    return tuple(sorted(found - {gid}))
