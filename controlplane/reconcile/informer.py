@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from controlplane.reconcile import metrics
 from controlplane.store.cache import Cache, CacheEvent, ResetError, SlowSubscriberError, Subscription
@@ -66,8 +66,11 @@ class Informer:
         self._reset()
         # Taken in one go, before the first await: exactly the state that the subscription starts from.
         entries = [entry for resource in self._resources for entry in self._cache.list(resource)]
-        for position, entry in enumerate(entries):
-            self._guarded(CacheEvent("ADDED", entry, None, entry.revision))
+        await self._feed(CacheEvent("ADDED", entry, None, entry.revision) for entry in entries)
+
+    async def _feed(self, events: Iterable[CacheEvent]) -> None:
+        for position, event in enumerate(events):
+            self._guarded(event)
             if position % _SLICE == _SLICE - 1:
                 await asyncio.sleep(0)
 
@@ -75,8 +78,7 @@ class Informer:
         try:
             async with asyncio.timeout(self._resync_s) as period:
                 while True:
-                    for event in await subscription.batch():
-                        self._guarded(event)
+                    await self._feed(await subscription.batch())
         except TimeoutError:
             if not period.expired():
                 raise

@@ -1,0 +1,1 @@
+"""Deployments roll ReplicaSets over: the plan is pure, the controller carries it out."""
