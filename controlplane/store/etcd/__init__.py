@@ -1,0 +1,10 @@
+"""The etcd back-end of the store.
+
+It speaks to etcd with the generated stubs of ``aetcd`` over channels of its own: the package's client knows no TLS,
+drops the headers that carry revisions, and lets a watch end in silence.
+"""
+
+from controlplane.store.etcd.channels import EtcdTls
+from controlplane.store.etcd.store import EtcdStore
+
+__all__ = ["EtcdStore", "EtcdTls"]

@@ -1,0 +1,156 @@
+"""Connections to the members of an etcd cluster.
+
+Every member has a channel of its own that is kept connected. Calls go to one member until a call there fails, then to
+the next that is connected, so that a member that hangs without being disconnected is left as well. gRPC's own
+balancing would not see that, and can't take host names of several members.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import grpc
+from aetcd.rpc import rpc_pb2_grpc
+
+from controlplane.store.store import StoreUnavailableError
+
+OPTIONS: Sequence[tuple[str, Any]] = (
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.keepalive_time_ms", 10_000),  # etcd refuses pings that come more often than every 5 s
+    ("grpc.keepalive_timeout_ms", 3_000),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 500),
+    ("grpc.max_reconnect_backoff_ms", 500),
+    ("grpc.client_idle_timeout_ms", 2**31 - 1),
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.use_local_subchannel_pool", 1),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EtcdTls:
+    """Paths of PEM files: the authority that signed etcd's certificate, and the client's certificate and key."""
+
+    ca: Path
+    certificate: Path
+    key: Path
+
+    def credentials(self) -> grpc.ChannelCredentials:
+        return grpc.ssl_channel_credentials(
+            root_certificates=Path(self.ca).read_bytes(),
+            private_key=Path(self.key).read_bytes(),
+            certificate_chain=Path(self.certificate).read_bytes(),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a member listens, in gRPC's words, and whether by TLS."""
+
+    address: str
+    secure: bool
+
+
+def target_of(url: str) -> Target:
+    """The target of an endpoint: ``https://``, ``http://``, ``unix://`` or ``unixs://``. ValueError for others."""
+    parts = urlsplit(url)
+    if parts.scheme in {"unix", "unixs"}:
+        return Target(address="unix:" + parts.netloc + parts.path, secure=parts.scheme == "unixs")
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError(f"etcd endpoint {url!r} must start with https://, http:// or unix://")
+    return Target(address=f"{parts.netloc}" if parts.port else f"{parts.netloc}:2379", secure=parts.scheme == "https")
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One member's channel and stubs."""
+
+    url: str
+    channel: grpc.aio.Channel
+    kv: Any
+    watch: Any
+    lease: Any
+    maintenance: Any
+
+
+def _connect(url: str, tls: EtcdTls | None) -> Member:
+    target = target_of(url)
+    if not target.secure:
+        channel = grpc.aio.insecure_channel(target.address, options=OPTIONS)
+    elif tls is None:
+        raise ValueError(f"etcd endpoint {url!r} needs a client certificate")
+    else:
+        channel = grpc.aio.secure_channel(target.address, tls.credentials(), options=OPTIONS)
+    return Member(
+        url=url,
+        channel=channel,
+        kv=rpc_pb2_grpc.KVStub(channel),
+        watch=rpc_pb2_grpc.WatchStub(channel),
+        lease=rpc_pb2_grpc.LeaseStub(channel),
+        maintenance=rpc_pb2_grpc.MaintenanceStub(channel),
+    )
+
+
+class Members:
+    """The members, one of them preferred. Made inside the running event loop."""
+
+    def __init__(self, urls: Sequence[str], tls: EtcdTls | None) -> None:
+        self.all = [_connect(url, tls) for url in urls]
+        self._preferred = 0
+        self._connecting: asyncio.Task[None] | None = None
+
+    async def close(self) -> None:
+        if self._connecting is not None:
+            self._connecting.cancel()
+            await asyncio.wait([self._connecting])
+        for member in self.all:
+            await member.channel.close(None)
+
+    async def connected(self, *, timeout_s: float) -> Member:
+        """A member to call, the preferred one if it is connected. StoreUnavailableError when none is in time."""
+        member = self._first_ready()
+        if member is not None:
+            return member
+        if self._connecting is None or self._connecting.done():
+            self._connecting = asyncio.create_task(self._connect_any())
+        await asyncio.wait([self._connecting], timeout=timeout_s)
+        member = self._first_ready()
+        if member is None:
+            urls = ", ".join(member.url for member in self.all)
+            raise StoreUnavailableError(f"no connection to etcd at {urls} in {timeout_s:.1f} s")
+        return member
+
+    def failed(self, member: Member) -> None:
+        """Prefer the next member from now on."""
+        if self.all[self._preferred] is member:
+            self._preferred = (self._preferred + 1) % len(self.all)
+
+    def _first_ready(self) -> Member | None:
+        for offset in range(len(self.all)):
+            index = (self._preferred + offset) % len(self.all)
+            member = self.all[index]
+            if member.channel.get_state(try_to_connect=True) is grpc.ChannelConnectivity.READY:
+                self._preferred = index
+                return member
+        return None
+
+    async def _connect_any(self) -> None:
+        waits = [asyncio.create_task(_until_ready(member.channel)) for member in self.all]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+            await asyncio.wait(waits)
+
+
+async def _until_ready(channel: grpc.aio.Channel) -> None:
+    while (state := channel.get_state(try_to_connect=True)) is not grpc.ChannelConnectivity.READY:
+        await channel.wait_for_state_change(state)
