@@ -18,8 +18,6 @@ from flotilla.api.registry import Resource
 
 _SERVER_OWNED = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
 _EMPTY_WHEN_UNSET = ("labels", "annotations", "ownerReferences", "finalizers", "managedFields")
-MAXIMUM_ANNOTATIONS_BYTES = 256 * 1024
-MAXIMUM_LABELS = 10_000
 
 
 def metadata_of(obj: KubeObject) -> KubeObject:
@@ -100,25 +98,6 @@ def _refuse_new_finalizers(resource: Resource, metadata: KubeObject, was: Mappin
         why = f"Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers {added}"
         error = FieldError("metadata.finalizers", why, "FieldValueForbidden")
         raise invalid(resource.kind, was["name"], [error], group=resource.group)
-
-
-def limit_metadata(obj: Mapping[str, Any]) -> list[FieldError]:
-    """Errors for metadata that would make the object unusable: too many labels, annotations too long in total."""
-    errors: list[FieldError] = []
-    labels = obj["metadata"].get("labels") or {}
-    if len(labels) > MAXIMUM_LABELS:
-        errors.append(
-            FieldError(
-                "metadata.labels",
-                f"Too many: {len(labels)}: must have at most {MAXIMUM_LABELS} items",
-                "FieldValueTooMany",
-            )
-        )
-    annotations = obj["metadata"].get("annotations") or {}
-    if sum(len(key) + len(str(value)) for key, value in annotations.items()) > MAXIMUM_ANNOTATIONS_BYTES:
-        message = f"Too long: may not be more than {MAXIMUM_ANNOTATIONS_BYTES} bytes"
-        errors.append(FieldError("metadata.annotations", message, "FieldValueTooLong"))
-    return errors
 
 
 def same_object(new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:

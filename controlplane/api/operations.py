@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
 
-from controlplane.api.admission import merge_string_data, refuse_protected
+from controlplane.api.admission import refuse_protected
 from controlplane.api.apply.ownership import track_write
 from controlplane.api.deletion import DeleteOptions, check_preconditions, is_finished, plan_deletion
 from controlplane.api.event_leases import EventLeases
-from controlplane.api.object_meta import carry_over, initialize, limit_metadata, place, same_object
+from controlplane.api.object_meta import carry_over, initialize, place, same_object
 from controlplane.api.persistence import Current, Persistence, current_of, encode_stored, stamped, store_errors
 from controlplane.api.service_addresses import ServiceAddresses
 from controlplane.api.subresources import merge_subresource
@@ -26,7 +26,7 @@ from controlplane.store.store import RevisionConflictError, Store
 from flotilla.api.errors import STALE_OBJECT, ApiError, FieldError, conflict, forbidden, invalid, not_found
 from flotilla.api.objects import KubeObject, decode, encode
 from flotilla.api.registry import Resource
-from flotilla.api.resources import EVENTS, NAMESPACES, SECRETS, SERVICES
+from flotilla.api.resources import EVENTS, NAMESPACES, SERVICES
 
 Change = Callable[[KubeObject], KubeObject | None]
 _NAME_ATTEMPTS = 8
@@ -124,7 +124,7 @@ class Operations:
             obj["metadata"].pop("managedFields", None)
         try:
             if resource is SERVICES:
-                self.addresses.assign(obj, None)
+                self.addresses.assign(obj)
             if options.dry_run:
                 encode_stored(obj)
                 await self._refuse_existing(resource, obj)
@@ -141,11 +141,9 @@ class Operations:
     def _prepare_new(self, resource: Resource, obj: KubeObject, now: datetime) -> None:
         initialize(resource, obj, now)
         obj["apiVersion"], obj["kind"] = resource.api_version, resource.kind
-        if resource is SECRETS:
-            merge_string_data(obj)
         resource.strategy.prepare_for_create(obj)
         resource.strategy.default(obj)
-        _raise_faults(resource, obj, [*limit_metadata(obj), *resource.strategy.validate(obj, None)])
+        _raise_faults(resource, obj, resource.strategy.validate(obj, None))
 
     async def _refuse_existing(self, resource: Resource, obj: KubeObject) -> None:
         metadata = obj["metadata"]
@@ -251,13 +249,11 @@ class Operations:
     def _prepare_update(self, resource: Resource, new: KubeObject, old: KubeObject) -> None:
         carry_over(resource, new, old)
         new["apiVersion"], new["kind"] = resource.api_version, resource.kind
-        if resource is SECRETS:
-            merge_string_data(new)
         resource.strategy.default(new)
         resource.strategy.prepare_for_update(new, old)
+        _raise_faults(resource, new, resource.strategy.validate(new, old))
         if resource is SERVICES:
-            self.addresses.assign(new, old)
-        _raise_faults(resource, new, [*limit_metadata(new), *resource.strategy.validate(new, old)])
+            self.addresses.assign(new)
 
     async def _write(self, resource: Resource, new: KubeObject, current: Current, options: WriteOptions) -> KubeObject:
         if options.dry_run:

@@ -14,11 +14,11 @@ from typing import Any
 
 from controlplane.store.cache import Cache
 from flotilla.api.errors import FieldError, invalid
+from flotilla.api.kinds.service_defaults import has_cluster_ip, has_node_ports
 from flotilla.api.objects import KubeObject, uid_of
 from flotilla.api.resources import SERVICES
 
 HEADLESS = "None"
-_PORT_TYPES = ("NodePort", "LoadBalancer")
 _Taken = Mapping[Any, str]
 
 
@@ -31,11 +31,9 @@ class ServiceAddresses:
         self._node_ports = node_ports
         self._given: dict[str, KubeObject] = {}
 
-    def assign(self, service: KubeObject, old: KubeObject | None) -> None:
-        """Fill in what ``service`` needs and does not have. Invalid if it asks for what another one has."""
-        spec = service.setdefault("spec", {})
-        if old is not None:
-            _carry_over(spec, old.get("spec") or {})
+    def assign(self, service: KubeObject) -> None:
+        """Fill in what a defaulted ``service`` needs and does not have. Invalid if it asks for what another one has."""
+        spec = service["spec"]
         taken_addresses, taken_ports = self._taken(uid_of(service))
         errors = self._assign_address(spec, taken_addresses)
         errors += self._assign_ports(spec, taken_ports)
@@ -68,9 +66,7 @@ class ServiceAddresses:
                 yield uid, service.get("spec") or {}
 
     def _assign_address(self, spec: KubeObject, taken: _Taken) -> list[FieldError]:
-        if spec.get("type") == "ExternalName":
-            spec.pop("clusterIP", None)
-            spec.pop("clusterIPs", None)
+        if not has_cluster_ip(spec):
             return []
         wanted = spec.get("clusterIP") or next(iter(spec.get("clusterIPs") or ()), "")
         fault = self._address_fault(wanted, taken) if wanted and wanted != HEADLESS else ""
@@ -105,7 +101,7 @@ class ServiceAddresses:
         return _draw(range(lower, size - 1), address, taken) or _draw(range(2, lower), address, taken) or ""
 
     def _assign_ports(self, spec: KubeObject, taken: Mapping[tuple[int, str], str]) -> list[FieldError]:
-        if spec.get("type") not in _PORT_TYPES:
+        if not has_node_ports(spec):
             return []
         errors: list[FieldError] = []
         own = {port["nodePort"] for port in spec.get("ports") or () if port.get("nodePort")}
@@ -141,19 +137,3 @@ def _draw(choices: range, value_of: Callable[[int], Any], taken: Iterable[Any]) 
         if value not in taken:
             return value
     return None
-
-
-def _carry_over(spec: KubeObject, old: KubeObject) -> None:
-    """What a client left out keeps its old value; node ports go with a type that has none."""
-    if spec.get("type") != "ExternalName" and old.get("type") != "ExternalName":
-        for field in ("clusterIP", "clusterIPs"):
-            if not spec.get(field) and old.get(field):
-                spec[field] = old[field]
-    had = {(port.get("port"), port.get("protocol") or "TCP"): port.get("nodePort") for port in old.get("ports") or ()}
-    for port in spec.get("ports") or ():
-        before = had.get((port.get("port"), port.get("protocol") or "TCP"))
-        if spec.get("type") in _PORT_TYPES:
-            if not port.get("nodePort") and before:
-                port["nodePort"] = before
-        elif before and port.get("nodePort") == before:
-            del port["nodePort"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,18 +42,18 @@ def keyed_items(schema: TypeSchema, items: Sequence[Any] | None) -> dict[str, An
     return keyed
 
 
-def fields_of(value: Any, schema: TypeSchema) -> FieldSet:
-    """The set of fields that ``value`` sets. ValueError for list items without keys."""
+def fields_of(value: Any, schema: TypeSchema, *, maps: bool = False) -> FieldSet:
+    """The set of fields that ``value`` sets, with ``maps`` also maps themselves. ValueError for items without keys."""
     if schema.atomic or not isinstance(value, dict | list):
         return leaf()
     if isinstance(value, list):
         return {
-            key: {MEMBER: {}} | (fields_of(item, schema.element) if isinstance(item, dict) else {})
+            key: {MEMBER: {}} | (fields_of(item, schema.element, maps=maps) if isinstance(item, dict) else {})
             for key, item in keyed_items(schema, value).items()
         }
-    result: FieldSet = {}
+    result: FieldSet = {MEMBER: {}} if maps and schema.is_map else {}
     for name, child in value.items():
-        fields = fields_of(child, schema.field(name))
+        fields = fields_of(child, schema.field(name), maps=maps)
         if name not in schema.properties or child is None or child == {}:
             fields = fields | {MEMBER: {}}
         if fields:
@@ -89,7 +90,7 @@ def _compare_children(old: dict[str, Any], new: dict[str, Any], schema: TypeSche
         child_schema = schema.element if associative else schema.field(name)
         element = name if associative else f"f:{name}"
         if name not in old:
-            result.added[element] = _whole(value, child_schema, member=associative or child_schema.is_map)
+            result.added[element] = _whole(value, child_schema, member=associative)
         elif value != old[name]:
             _nest(result, element, compare(old[name], value, child_schema))
     for name in old.keys() - new.keys():
@@ -99,7 +100,7 @@ def _compare_children(old: dict[str, Any], new: dict[str, Any], schema: TypeSche
 
 
 def _whole(value: Any, schema: TypeSchema, *, member: bool) -> FieldSet:
-    fields = fields_of(value, schema)
+    fields = fields_of(value, schema, maps=True)
     return fields | {MEMBER: {}} if member or not fields else fields
 
 
@@ -132,14 +133,15 @@ def merge(live: Any, applied: Any, schema: TypeSchema) -> Any:
 def _merge_lists(live: list[Any], applied: list[Any], schema: TypeSchema) -> list[Any]:
     """Items of ``applied`` keep their order; those of ``live`` alone stay before what they preceded."""
     ours, theirs = keyed_items(schema, live), keyed_items(schema, applied)
-    pending = list(theirs)
+    pending = deque(theirs)
+    waiting = set(theirs)
     merged: list[Any] = []
     for key, item in ours.items():
         if key not in theirs:
             merged.append(item)
-            continue
-        while pending and key in pending:
-            first = pending.pop(0)
+        while key in waiting:
+            first = pending.popleft()
+            waiting.discard(first)
             merged.append(merge(ours[first], theirs[first], schema.element) if first in ours else theirs[first])
     merged.extend(theirs[key] for key in pending)
     return merged

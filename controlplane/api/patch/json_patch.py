@@ -34,7 +34,8 @@ def apply_json_patch(document: Any, operations: Any) -> Any:
         try:
             result = _apply(result, operation)
         except JsonPatchError as error:
-            raise _unprocessable(f"the server rejected our request due to an error in our request: {error}", index)
+            message = f"the server rejected our request due to an error in our request: {error}"
+            raise _unprocessable(message, index) from error
         if operation["op"] == "copy":
             copied_bytes += len(encode(_get(result, _pointer(operation["path"]), for_copy=True)))
             if copied_bytes > MAXIMUM_COPIED_BYTES:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 
 def apply_merge_patch(document: Any, patch: Any) -> Any:
-    """The merged document. Shares with its arguments what it did not have to rebuild."""
+    """The merged document. Shares with ``document`` what it did not have to rebuild."""
     if not isinstance(patch, dict):
-        return patch
+        return copy.deepcopy(patch)
     merged = dict(document) if isinstance(document, dict) else {}
     for name, value in patch.items():
         if value is None:

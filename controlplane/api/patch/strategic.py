@@ -12,6 +12,7 @@ from typing import Any
 
 from controlplane.api.schema import TypeSchema
 from flotilla.api.errors import ApiError, bad_request
+from flotilla.api.objects import encode
 
 _DIRECTIVE = "$patch"
 _RETAIN = "$retainKeys"
@@ -29,7 +30,7 @@ def apply_strategic_patch(document: dict[str, Any], patch: Any, schema: TypeSche
 def _merge_object(document: dict[str, Any], patch: dict[str, Any], schema: TypeSchema) -> dict[str, Any]:
     directive = patch.get(_DIRECTIVE)
     if directive == "replace":
-        return _plain({name: value for name, value in patch.items() if name != _DIRECTIVE})
+        return {name: _plain(value) for name, value in patch.items() if name != _DIRECTIVE}
     if directive == "delete":
         return {}
     if directive not in (None, "merge"):
@@ -77,9 +78,10 @@ def _reorder_untouched(merged: dict[str, Any], patch: dict[str, Any], schema: Ty
     for directive, value in patch.items():
         prefix, _, name = directive.partition("/")
         if prefix + "/" == _DELETE_PRIMITIVES:
-            merged[name] = [item for item in merged.get(name) or [] if item not in _list_of(directive, value)]
+            gone = {encode(item) for item in _list_of(directive, value)}
+            merged[name] = [item for item in merged.get(name) or [] if encode(item) not in gone]
         if prefix + "/" == _ORDER and name not in patch and name in merged:
-            merged[name] = _ordered(merged[name], [], _list_of(directive, value), _key_of(schema.field(name)))
+            merged[name] = _ordered(merged[name], _list_of(directive, value), _key_of(schema.field(name)))
 
 
 def _list_of(name: str, value: Any) -> list[Any]:
@@ -88,18 +90,19 @@ def _list_of(name: str, value: Any) -> list[Any]:
     return value
 
 
-_KeyOf = Callable[[Any], Any]
+_KeyOf = Callable[[Any], bytes]
 
 
 def _key_of(schema: TypeSchema) -> _KeyOf:
+    """What tells the items of a list apart, as bytes, which can be looked up whatever the items are."""
     name = schema.merge_key
 
-    def key(item: Any) -> Any:
+    def key(item: Any) -> bytes:
         if not name:
-            return item
+            return encode(item)
         if not isinstance(item, dict) or name not in item:
             raise ApiError(422, "Invalid", f"map: {item} does not contain declared merge key: {name}")
-        return item[name]
+        return encode(item[name])
 
     return key
 
@@ -108,10 +111,11 @@ def _merge_list(current: list[Any], patch: list[Any], schema: TypeSchema, order:
     if schema.merge_key:
         merged = _merge_items(current, patch, schema)
     else:
-        merged = [*current, *(item for index, item in enumerate(patch) if item not in current + patch[:index])]
+        had = {encode(item) for item in current}
+        merged = [*current, *({encode(item): item for item in patch if encode(item) not in had}.values())]
     if order is None:
         return merged
-    return _ordered(merged, patch, _list_of(_ORDER, order), _key_of(schema))
+    return _ordered(merged, _list_of(_ORDER, order), _key_of(schema))
 
 
 def _merge_items(current: list[Any], patch: list[Any], schema: TypeSchema) -> list[Any]:
@@ -121,36 +125,31 @@ def _merge_items(current: list[Any], patch: list[Any], schema: TypeSchema) -> li
         if any(item[_DIRECTIVE] == "replace" for item in patch if _is_list_directive(item)):
             return [_plain(item) for item in items]
         raise bad_request("a $patch directive without a merge key can only be replace")
-    merged = list(current)
+    merged: dict[bytes, list[Any]] = {}
+    for item in current:
+        merged.setdefault(key_of(item), []).append(item)
     for item in items:
         key = key_of(item)
-        found = next((index for index, other in enumerate(merged) if key_of(other) == key), None)
         if item.get(_DIRECTIVE) == "delete":
-            merged = [other for other in merged if key_of(other) != key]
-        elif found is None:
-            merged.append(_plain(item))
+            merged.pop(key, None)
+        elif key in merged:
+            first, *others = merged[key]
+            merged[key] = [_merge_object(first, item, schema.element), *others]
         else:
-            merged[found] = _merge_object(merged[found], item, schema.element)
-    return merged
+            merged[key] = [_plain(item)]
+    return [item for same in merged.values() for item in same]
 
 
 def _is_list_directive(item: Any) -> bool:
     return isinstance(item, dict) and item.keys() == {_DIRECTIVE}
 
 
-def _ordered(merged: Sequence[Any], patch: Sequence[Any], order: Sequence[Any], key_of: _KeyOf) -> list[Any]:
-    """``merged`` in the order that the patch demands; items that only the server has keep what they come after."""
-    wanted = [key_of(entry) for entry in order]
-    listed = sorted((item for item in merged if key_of(item) in wanted), key=lambda item: wanted.index(key_of(item)))
-    result: list[Any] = []
-    pending = list(listed)
-    for item in merged:
-        if key_of(item) in wanted:
-            if pending:
-                result.append(pending.pop(0))
-        else:
-            result.append(item)
-    return result + pending
+def _ordered(merged: Sequence[Any], order: Sequence[Any], key_of: _KeyOf) -> list[Any]:
+    """``merged`` with the listed items in the order demanded, in the places that listed items have."""
+    wanted = {key_of(entry): position for position, entry in enumerate(order)}
+    keyed = [(key_of(item), item) for item in merged]
+    listed = iter(sorted((pair for pair in keyed if pair[0] in wanted), key=lambda pair: wanted[pair[0]]))
+    return [next(listed)[1] if key in wanted else item for key, item in keyed]
 
 
 def _plain(value: Any) -> Any:

@@ -1,0 +1,58 @@
+"""What a user may do. The rules are by group until roles exist.
+
+``system:masters`` may do everything. ``system:monitoring`` reads what a Prometheus server needs: the endpoints that are
+no objects, and nodes, services, endpoints and pods for discovering what to scrape. Everybody may ask who they are.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from controlplane.api.authn import MASTERS, User
+from controlplane.api.request_info import RequestInfo
+from flotilla.api.errors import ApiError, forbidden
+
+MONITORING = "system:monitoring"
+_READ = frozenset({"get", "list", "watch"})
+_MONITORED = frozenset({"nodes", "services", "endpoints", "endpointslices", "pods"})
+_REVIEWS = frozenset({"selfsubjectreviews", "selfsubjectaccessreviews", "selfsubjectrulesreviews"})
+
+
+class Authorizer(Protocol):
+    """Decides about requests."""
+
+    def allows(self, user: User, info: RequestInfo) -> bool:
+        """Whether ``user`` may do what ``info`` says."""
+
+
+class GroupAuthorizer:
+    """The rules above."""
+
+    def allows(self, user: User, info: RequestInfo) -> bool:
+        if MASTERS in user.groups:
+            return True
+        if info.is_resource and info.plural in _REVIEWS and info.verb == "create":
+            return True
+        if MONITORING not in user.groups or info.verb not in _READ:
+            return False
+        return not info.is_resource or (info.plural in _MONITORED and not info.subresource)
+
+
+def authorize(authorizer: Authorizer, user: User, info: RequestInfo) -> None:
+    """Forbidden, worded as Kubernetes does, unless the authorizer allows the request."""
+    if not authorizer.allows(user, info):
+        raise refusal(user, info)
+
+
+def refusal(user: User, info: RequestInfo) -> ApiError:
+    if not info.is_resource:
+        return forbidden(f'forbidden: User "{user.name}" cannot {info.verb} path "{info.path}"')
+    resource = f"{info.plural}/{info.subresource}" if info.subresource else info.plural
+    scope = f'in the namespace "{info.namespace}"' if info.namespace else "at the cluster scope"
+    what = f'{info.qualified} "{info.name}"' if info.name else info.qualified
+    why = f'User "{user.name}" cannot {info.verb} resource "{resource}" in API group "{info.group}" {scope}'
+    error = forbidden(f"{what} is forbidden: {why}")
+    error.details = {"kind": info.plural} | ({"group": info.group} if info.group else {})
+    if info.name:
+        error.details["name"] = info.name
+    return error

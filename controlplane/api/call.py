@@ -1,0 +1,90 @@
+"""One request on its way through the server: who asks for what, with which options, and what to warn of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from aiohttp import web
+from multidict import MultiMapping
+
+from controlplane.api.authn import User
+from controlplane.api.negotiation import Form, negotiate
+from controlplane.api.request_info import RequestInfo
+from flotilla.api.errors import ApiError, FieldError, bad_request, invalid
+
+_LONGEST_MANAGER = 128
+_VALIDATIONS = ("Ignore", "Warn", "Strict")
+
+
+@dataclass(slots=True)
+class Call:
+    """A request that was authenticated and authorized."""
+
+    request: web.BaseRequest
+    info: RequestInfo
+    user: User
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def query(self) -> MultiMapping[str]:
+        return self.request.query
+
+    @property
+    def form(self) -> Form:
+        """The form of the answer. NotAcceptable."""
+        return negotiate(self.request.headers.get("Accept", ""))
+
+    @property
+    def dry_run(self) -> bool:
+        """Whether nothing is to be stored. Invalid for anything but ``All``."""
+        wanted = self.query.getall("dryRun", [])
+        return check_dry_run(wanted)
+
+    @property
+    def manager(self) -> str:
+        """Who owns the fields that are written: ``fieldManager``, or the client program's name."""
+        manager = self.query.get("fieldManager", "")
+        if len(manager) > _LONGEST_MANAGER:
+            raise option_error("fieldManager", f"Too long: may not be more than {_LONGEST_MANAGER} bytes")
+        return manager or self.request.headers.get("User-Agent", "").partition("/")[0][:_LONGEST_MANAGER] or "unknown"
+
+    @property
+    def field_validation(self) -> str:
+        """``Ignore``, ``Warn`` (the default) or ``Strict``."""
+        wanted = self.query.get("fieldValidation", "") or "Warn"
+        if wanted not in _VALIDATIONS:
+            supported = ", ".join(f'"{one}"' for one in ("", *_VALIDATIONS))
+            raise option_error("fieldValidation", f'Unsupported value: "{wanted}": supported values: {supported}')
+        return wanted
+
+    def flag(self, name: str) -> bool:
+        """A boolean query parameter. BadRequest for what is none."""
+        text = self.query.get(name, "")
+        if text in ("", "0", "false", "False", "f", "F", "FALSE"):
+            return False
+        if text in ("1", "true", "True", "t", "T", "TRUE"):
+            return True
+        raise bad_request(f'{name}: "{text}" is not a boolean')
+
+    def number(self, name: str) -> int | None:
+        """An integer query parameter, None where it is not given. BadRequest for what is none."""
+        text = self.query.get(name, "")
+        if not text:
+            return None
+        try:
+            return int(text)
+        except ValueError as error:
+            raise bad_request(f'{name}: "{text}" is not an integer') from error
+
+
+def check_dry_run(wanted: list[str]) -> bool:
+    """Whether a list of dry-run stages asks for a dry run. Invalid for unknown stages."""
+    for stage in wanted:
+        if stage != "All":
+            raise option_error("dryRun", f'Unsupported value: "{stage}": supported values: "All"')
+    return bool(wanted)
+
+
+def option_error(option: str, message: str) -> ApiError:
+    """The refusal of a request's option."""
+    return invalid("Options", "", [FieldError(option, message)], group="meta.k8s.io")

@@ -1,0 +1,97 @@
+"""From a body to an object that fits its endpoint: the right kind, known fields, right types.
+
+``fieldValidation`` says what becomes of unknown and duplicate fields: refused (Strict), reported in a Warning header
+(Warn) or dropped silently (Ignore). Wrong types are always refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from controlplane.api.bodies import YAML_TYPES, decode_object, duplicate_fields
+from controlplane.api.persistence import MAXIMUM_OBJECT_BYTES
+from controlplane.api.schema import TypeSchema, root_schema
+from flotilla.api.errors import ApiError, FieldError, bad_request, invalid, too_large
+from flotilla.api.objects import KubeObject, encode
+from flotilla.api.registry import Resource
+from flotilla.api.schema_check import check, drop_nulls
+
+_SHOWN = 20
+
+
+def decode_for(resource: Resource, data: bytes, media_type: str, *, validation: str, warnings: list[str]) -> KubeObject:
+    """The object of a create or an update. BadRequest, Invalid, UnsupportedMediaType; adds to ``warnings``."""
+    obj = decode_object(data, media_type)
+    require_type(resource, obj)
+    if len(data) > MAXIMUM_OBJECT_BYTES and len(encode(obj)) > MAXIMUM_OBJECT_BYTES:
+        raise too_large(MAXIMUM_OBJECT_BYTES)
+    duplicates = duplicate_fields(data) if validation != "Ignore" and media_type not in YAML_TYPES else []
+    check_fields(resource, obj, validation=validation, warnings=warnings, duplicates=duplicates)
+    return obj
+
+
+def require_type(resource: Resource, obj: KubeObject) -> None:
+    """Fill in a missing apiVersion and kind. BadRequest for those of something else."""
+    api_version = obj.setdefault("apiVersion", resource.api_version) or resource.api_version
+    kind = obj.setdefault("kind", resource.kind) or resource.kind
+    if api_version != resource.api_version:
+        message = f"does not match the expected API version ({resource.api_version})"
+        raise bad_request(f"the API version in the data ({api_version}) {message}")
+    if kind != resource.kind:
+        raise bad_request(f'{kind} in version "{resource.version}" cannot be handled as a {resource.kind}')
+
+
+def check_fields(
+    resource: Resource,
+    obj: KubeObject,
+    *,
+    validation: str,
+    warnings: list[str],
+    duplicates: Sequence[str] = (),
+    partial: bool = False,
+) -> None:
+    """Check against the schema and drop nulls and unknown fields. A ``partial`` object may lack required fields."""
+    report = check(resource.definition, obj)
+    wrong = [error for error in report.errors if error.reason != "FieldValueRequired"]
+    if wrong:
+        raise bad_request(f"{_subject(resource)}: {'; '.join(str(error) for error in wrong[:_SHOWN])}")
+    faults = [f'unknown field "{path}"' for path in report.unknown[:_SHOWN]]
+    faults += [f'duplicate field "{path}"' for path in duplicates[:_SHOWN]]
+    if faults and validation == "Strict":
+        raise bad_request(f"{_subject(resource)}: strict decoding error: {', '.join(faults)}")
+    if validation == "Warn":
+        warnings.extend(faults)
+    if report.unknown:
+        _prune_unknown(resource, obj)
+    drop_nulls(obj)
+    missing = [error for error in report.errors if error.reason == "FieldValueRequired"]
+    if missing and not partial:
+        raise _incomplete(resource, obj, missing)
+
+
+def _subject(resource: Resource) -> str:
+    return f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}'
+
+
+def _incomplete(resource: Resource, obj: KubeObject, missing: Sequence[FieldError]) -> ApiError:
+    name = (obj.get("metadata") or {}).get("name") or ""
+    return invalid(resource.kind, name, missing, group=resource.group)
+
+
+def _prune_unknown(resource: Resource, obj: Any) -> None:
+    _prune(root_schema(resource.definition), obj)
+
+
+def _prune(schema: TypeSchema, value: Any) -> None:
+    if isinstance(value, list):
+        for item in value:
+            _prune(schema.element, item)
+    elif isinstance(value, dict) and schema.properties:
+        for name in [name for name in value if name not in schema.properties]:
+            del value[name]
+        for name, child in value.items():
+            _prune(schema.field(name), child)
+    elif isinstance(value, dict) and schema.is_map:
+        for child in value.values():
+            _prune(schema.field(""), child)

@@ -1,0 +1,70 @@
+"""What a request is about, read from its path: the resource, the object and the part of it, and the verb.
+
+The layout is Kubernetes': ``/api/v1/...`` and ``/apis/<group>/<version>/...``, then
+``[namespaces/<namespace>/]<plural>[/<name>[/<subresource>[/<rest>]]]``. ``/watch/`` before it is a watch's old form.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch"}
+_NAMESPACE_SUBRESOURCES = ("status", "finalize")
+
+
+@dataclass(frozen=True, slots=True)
+class RequestInfo:
+    """``group`` and so on are empty where ``is_resource`` is False (discovery, health, metrics)."""
+
+    path: str
+    verb: str
+    is_resource: bool = False
+    group: str = ""
+    version: str = ""
+    namespace: str = ""
+    plural: str = ""
+    name: str = ""
+    subresource: str = ""
+
+    @property
+    def qualified(self) -> str:
+        """The resource as error messages name it."""
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
+
+def read_request(method: str, path: str, *, watch: bool) -> RequestInfo:
+    """The request of ``method`` on ``path``; ``watch`` is its query parameter."""
+    parts = path.strip("/").split("/")
+    if parts[0] == "api" and len(parts) > 2:
+        group, version, rest = "", parts[1], parts[2:]
+    elif parts[0] == "apis" and len(parts) > 3:
+        group, version, rest = parts[1], parts[2], parts[3:]
+    else:
+        return RequestInfo(path, method.lower())
+    if rest[0] == "watch" and len(rest) > 1:
+        watch, rest = True, rest[1:]
+    namespace = ""
+    if rest[0] == "namespaces" and len(rest) > 1:
+        namespace = rest[1]
+        if len(rest) > 2 and not (len(rest) == 3 and rest[2] in _NAMESPACE_SUBRESOURCES):
+            rest = rest[2:]
+    name = rest[1] if len(rest) > 1 else ""
+    return RequestInfo(
+        path,
+        _verb(method, name, watch=watch),
+        True,
+        group,
+        version,
+        namespace,
+        rest[0],
+        name,
+        "/".join(rest[2:]),
+    )
+
+
+def _verb(method: str, name: str, *, watch: bool) -> str:
+    if method in ("GET", "HEAD"):
+        return "watch" if watch else "get" if name else "list"
+    if method == "DELETE":
+        return "delete" if name else "deletecollection"
+    return _VERBS.get(method, method.lower())
