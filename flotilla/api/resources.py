@@ -2,117 +2,146 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
 
-from flotilla.api.kinds.metadata import (
-    begin_generation,
-    carry_generation,
-    metadata_fields,
-    no_defaults,
-    no_warnings,
-    prepare_plain,
-    prepare_plain_update,
-    validate_metadata_only,
+from flotilla.api.kinds import (
+    autoscaler_columns,
+    autoscalers,
+    config_maps,
+    deployments,
+    endpoints,
+    event_columns,
+    events,
+    leases,
+    namespaces,
+    node_columns,
+    nodes,
+    pod_columns,
+    pods,
+    replica_sets,
+    secrets,
+    service_accounts,
+    service_columns,
+    services,
+    workload_columns,
 )
-from flotilla.api.kinds.resource import ALL_VERBS, Column, Resource, Strategy
+from flotilla.api.kinds.resource import ALL_VERBS, Resource, guarded
 
-_PLAIN = Strategy(
-    no_defaults, validate_metadata_only, prepare_plain, prepare_plain_update, no_warnings, metadata_fields
+_core = partial(Resource, group="", version="v1", namespaced=True)
+_apps = partial(
+    Resource, group="apps", version="v1", namespaced=True, categories=("all",), subresources=("status", "scale")
 )
-_WITH_STATUS = Strategy(
-    no_defaults,
-    validate_metadata_only,
-    begin_generation,
-    carry_generation,
-    no_warnings,
-    metadata_fields,
-    status_subresource=True,
-)
-_COLUMNS = (Column("Name", "string", "", 0, "name", lambda obj, now: obj["metadata"]["name"]),)
 
-
-def _core(kind: str, plural: str, *, namespaced: bool = True, strategy: Strategy = _PLAIN, **more: Any) -> Resource:
-    return Resource(
-        group="",
-        version="v1",
-        plural=plural,
-        singular=kind.lower(),
-        kind=kind,
-        namespaced=namespaced,
-        definition=f"io.k8s.api.core.v1.{kind}",
-        columns=_COLUMNS,
-        strategy=strategy,
-        **more,
-    )
-
-
-NAMESPACES = _core(
-    "Namespace",
-    "namespaces",
+NAMESPACES = Resource(
+    group="",
+    version="v1",
+    plural="namespaces",
+    singular="namespace",
+    kind="Namespace",
     namespaced=False,
-    strategy=_WITH_STATUS,
+    definition="io.k8s.api.core.v1.Namespace",
+    columns=node_columns.NAMESPACE_COLUMNS,
+    strategy=guarded(namespaces.STRATEGY),
     short_names=("ns",),
     subresources=("status", "finalize"),
     verbs=tuple(verb for verb in ALL_VERBS if verb != "deletecollection"),
 )
-NODES = _core("Node", "nodes", namespaced=False, strategy=_WITH_STATUS, short_names=("no",), subresources=("status",))
+NODES = Resource(
+    group="",
+    version="v1",
+    plural="nodes",
+    singular="node",
+    kind="Node",
+    namespaced=False,
+    definition="io.k8s.api.core.v1.Node",
+    columns=node_columns.NODE_COLUMNS,
+    strategy=guarded(nodes.STRATEGY),
+    short_names=("no",),
+    subresources=("status",),
+)
 PODS = _core(
-    "Pod",
-    "pods",
-    strategy=Strategy(
-        no_defaults,
-        validate_metadata_only,
-        begin_generation,
-        carry_generation,
-        no_warnings,
-        metadata_fields,
-        graceful_deletion=True,
-        status_subresource=True,
-    ),
+    plural="pods",
+    singular="pod",
+    kind="Pod",
+    definition="io.k8s.api.core.v1.Pod",
+    columns=pod_columns.COLUMNS,
+    strategy=guarded(pods.STRATEGY),
     short_names=("po",),
     categories=("all",),
     subresources=("status", "log", "binding"),
 )
 SERVICES = _core(
-    "Service",
-    "services",
-    strategy=_WITH_STATUS,
+    plural="services",
+    singular="service",
+    kind="Service",
+    definition="io.k8s.api.core.v1.Service",
+    columns=service_columns.SERVICE_COLUMNS,
+    strategy=guarded(services.STRATEGY),
     short_names=("svc",),
     categories=("all",),
     subresources=("status",),
 )
-ENDPOINTS = _core("Endpoints", "endpoints", short_names=("ep",))
-CONFIG_MAPS = _core("ConfigMap", "configmaps", short_names=("cm",))
-SECRETS = _core("Secret", "secrets")
-SERVICE_ACCOUNTS = _core("ServiceAccount", "serviceaccounts", short_names=("sa",))
-EVENTS = _core("Event", "events", short_names=("ev",))
-DEPLOYMENTS = Resource(
-    group="apps",
-    version="v1",
+ENDPOINTS = _core(
+    plural="endpoints",
+    singular="endpoints",
+    kind="Endpoints",
+    definition="io.k8s.api.core.v1.Endpoints",
+    columns=service_columns.ENDPOINTS_COLUMNS,
+    strategy=guarded(endpoints.ENDPOINTS_STRATEGY),
+    short_names=("ep",),
+)
+CONFIG_MAPS = _core(
+    plural="configmaps",
+    singular="configmap",
+    kind="ConfigMap",
+    definition="io.k8s.api.core.v1.ConfigMap",
+    columns=workload_columns.CONFIG_MAP_COLUMNS,
+    strategy=guarded(config_maps.STRATEGY),
+    short_names=("cm",),
+)
+SECRETS = _core(
+    plural="secrets",
+    singular="secret",
+    kind="Secret",
+    definition="io.k8s.api.core.v1.Secret",
+    columns=workload_columns.SECRET_COLUMNS,
+    strategy=guarded(secrets.STRATEGY),
+)
+SERVICE_ACCOUNTS = _core(
+    plural="serviceaccounts",
+    singular="serviceaccount",
+    kind="ServiceAccount",
+    definition="io.k8s.api.core.v1.ServiceAccount",
+    columns=workload_columns.SERVICE_ACCOUNT_COLUMNS,
+    strategy=guarded(service_accounts.STRATEGY),
+    short_names=("sa",),
+)
+EVENTS = _core(
+    plural="events",
+    singular="event",
+    kind="Event",
+    definition="io.k8s.api.core.v1.Event",
+    columns=event_columns.COLUMNS,
+    strategy=guarded(events.STRATEGY),
+    short_names=("ev",),
+)
+DEPLOYMENTS = _apps(
     plural="deployments",
     singular="deployment",
     kind="Deployment",
-    namespaced=True,
     definition="io.k8s.api.apps.v1.Deployment",
-    columns=_COLUMNS,
-    strategy=_WITH_STATUS,
+    columns=workload_columns.DEPLOYMENT_COLUMNS,
+    strategy=guarded(deployments.STRATEGY),
     short_names=("deploy",),
-    categories=("all",),
-    subresources=("status", "scale"),
 )
-REPLICA_SETS = Resource(
-    group="apps",
-    version="v1",
+REPLICA_SETS = _apps(
     plural="replicasets",
     singular="replicaset",
     kind="ReplicaSet",
-    namespaced=True,
     definition="io.k8s.api.apps.v1.ReplicaSet",
-    columns=_COLUMNS,
-    strategy=_WITH_STATUS,
+    columns=workload_columns.REPLICA_SET_COLUMNS,
+    strategy=guarded(replica_sets.STRATEGY),
     short_names=("rs",),
-    categories=("all",),
-    subresources=("status", "scale"),
 )
 ENDPOINT_SLICES = Resource(
     group="discovery.k8s.io",
@@ -122,8 +151,8 @@ ENDPOINT_SLICES = Resource(
     kind="EndpointSlice",
     namespaced=True,
     definition="io.k8s.api.discovery.v1.EndpointSlice",
-    columns=_COLUMNS,
-    strategy=_PLAIN,
+    columns=service_columns.SLICE_COLUMNS,
+    strategy=guarded(endpoints.SLICE_STRATEGY),
 )
 HORIZONTAL_POD_AUTOSCALERS = Resource(
     group="autoscaling",
@@ -133,8 +162,8 @@ HORIZONTAL_POD_AUTOSCALERS = Resource(
     kind="HorizontalPodAutoscaler",
     namespaced=True,
     definition="io.k8s.api.autoscaling.v2.HorizontalPodAutoscaler",
-    columns=_COLUMNS,
-    strategy=_WITH_STATUS,
+    columns=autoscaler_columns.COLUMNS,
+    strategy=guarded(autoscalers.STRATEGY),
     short_names=("hpa",),
     categories=("all",),
     subresources=("status",),
@@ -147,8 +176,8 @@ LEASES = Resource(
     kind="Lease",
     namespaced=True,
     definition="io.k8s.api.coordination.v1.Lease",
-    columns=_COLUMNS,
-    strategy=_PLAIN,
+    columns=workload_columns.LEASE_COLUMNS,
+    strategy=guarded(leases.STRATEGY),
 )
 
 ALL = (

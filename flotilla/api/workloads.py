@@ -96,8 +96,9 @@ def qos_class(pod_spec: Mapping[str, Any]) -> str:
     pod_level = pod_spec.get("resources")
     containers = [*(pod_spec.get("containers") or ()), *(pod_spec.get("initContainers") or ())]
     parts = [pod_level] if pod_level else [container.get("resources") or {} for container in containers]
-    requests = [_amounts(part, "requests") for part in parts]
     limits = [_amounts(part, "limits") for part in parts]
+    defaulted = [{**(part.get("limits") or {}), **(part.get("requests") or {})} for part in parts]
+    requests = [_amounts({"requests": amounts}, "requests") for amounts in defaulted]
     if not any(amount for amounts in (*requests, *limits) for amount in amounts.values()):
         return "BestEffort"
     complete = all(all(amounts.values()) for amounts in limits)

@@ -19,7 +19,7 @@ from flotilla.api.workloads import qos_class
 
 def _prepare_for_create(pod: KubeObject) -> None:
     pod["metadata"]["generation"] = 1
-    pod["status"] = {"phase": "Pending", "qosClass": qos_class(pod["spec"])}
+    pod["status"] = {"phase": "Pending", "qosClass": qos_class(pod.get("spec") or {})}
 
 
 def _prepare_for_update(pod: KubeObject, old: KubeObject) -> None:

@@ -7,14 +7,17 @@ row, a validator and columns.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from flotilla.api.errors import FieldError
 from flotilla.api.objects import KubeObject
 
+LARGEST_FAULT_COUNT = 50
 ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+
+Validator = Callable[[KubeObject, KubeObject | None], list[FieldError]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +43,29 @@ class Strategy:
     """
 
     default: Callable[[KubeObject], None]
-    validate: Callable[[KubeObject, KubeObject | None], list[FieldError]]
+    validate: Validator
     prepare_for_create: Callable[[KubeObject], None]
     prepare_for_update: Callable[[KubeObject, KubeObject], None]
     warnings: Callable[[KubeObject], list[str]]
     selectable_fields: Callable[[Mapping[str, Any]], dict[str, str]]
     graceful_deletion: bool = False
     status_subresource: bool = False
+
+
+def _at_most(limit: int, validate: Validator) -> Validator:
+    def validate_some(obj: KubeObject, old: KubeObject | None) -> list[FieldError]:
+        errors = validate(obj, old)
+        if len(errors) <= limit:
+            return errors
+        more = FieldError("", f"and {len(errors) - limit} more faults", "FieldValueTooMany")
+        return [*errors[:limit], more]
+
+    return validate_some
+
+
+def guarded(strategy: Strategy) -> Strategy:
+    """The strategy with faults listed up to a number that a person can read and a reply can carry."""
+    return replace(strategy, validate=_at_most(LARGEST_FAULT_COUNT, strategy.validate))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

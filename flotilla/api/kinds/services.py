@@ -1,0 +1,183 @@
+"""Service: its strategy."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from typing import Any
+
+from flotilla.api.errors import FieldError
+from flotilla.api.kinds.faults import (
+    duplicate,
+    each_invalid,
+    forbidden,
+    invalid,
+    not_among,
+    out_of_range,
+    required,
+    unsupported,
+)
+from flotilla.api.kinds.metadata import drop_status, metadata_fields, validate_labels, validate_metadata
+from flotilla.api.kinds.pod_handlers import validate_port_reference
+from flotilla.api.kinds.pod_warnings import NOT_ACTED_UPON
+from flotilla.api.kinds.resource import Strategy
+from flotilla.api.kinds.service_defaults import (
+    default_service,
+    has_cluster_ip,
+    has_node_ports,
+    prepare_service_update,
+)
+from flotilla.api.names import dns1035_label_faults, dns_label_faults, dns_subdomain_faults
+from flotilla.api.objects import KubeObject
+
+NODE_PORTS = range(30000, 32768)
+_TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
+_PROTOCOLS = ("SCTP", "TCP", "UDP")
+_LONGEST_AFFINITY_S = 86400
+_IDLE_FIELDS = ("externalIPs", "loadBalancerIP", "loadBalancerSourceRanges", "loadBalancerClass", "trafficDistribution")
+
+
+def _is_headless(spec: Mapping[str, Any]) -> bool:
+    return spec.get("clusterIP") == "None"
+
+
+def _validate_port(port: Mapping[str, Any], spec: Mapping[str, Any], path: str) -> list[FieldError]:
+    errors: list[FieldError] = []
+    name, number, node_port = port.get("name"), port.get("port"), port.get("nodePort")
+    if name:
+        errors += each_invalid(f"{path}.name", name, dns_label_faults(name))
+    elif len(spec["ports"]) > 1:
+        errors.append(required(f"{path}.name"))
+    errors += [required(f"{path}.port")] if number is None else out_of_range(f"{path}.port", number, 1, 65535)
+    errors += not_among(f"{path}.protocol", port.get("protocol"), _PROTOCOLS)
+    if port.get("targetPort") is not None:
+        errors += validate_port_reference(port["targetPort"], f"{path}.targetPort")
+    if _is_headless(spec) and isinstance(port.get("targetPort"), int) and port["targetPort"] != number:
+        why = "must be equal to the value of 'port' when clusterIP = None"
+        errors.append(invalid(f"{path}.targetPort", port["targetPort"], why))
+    if node_port and not has_node_ports(spec):
+        errors.append(forbidden(f"{path}.nodePort", f"may not be used when `type` is '{spec.get('type')}'"))
+    elif node_port and node_port not in NODE_PORTS:
+        why = f"provided port is not in the valid range. The range of valid ports is {NODE_PORTS[0]}-{NODE_PORTS[-1]}"
+        errors.append(invalid(f"{path}.nodePort", node_port, why))
+    return errors
+
+
+def _validate_ports(spec: Mapping[str, Any]) -> list[FieldError]:
+    errors: list[FieldError] = []
+    names: set[str] = set()
+    numbers: set[tuple[Any, Any]] = set()
+    node_ports: set[tuple[Any, Any]] = set()
+    for index, port in enumerate(spec.get("ports") or ()):
+        where, name, protocol = f"spec.ports[{index}]", port.get("name"), port.get("protocol")
+        errors += _validate_port(port, spec, where)
+        if name and name in names:
+            errors.append(duplicate(f"{where}.name", name))
+        names.add(name or "")
+        if (protocol, port.get("port")) in numbers:
+            errors.append(duplicate(where, {"port": port.get("port"), "protocol": protocol}))
+        numbers.add((protocol, port.get("port")))
+        node_port = port.get("nodePort")
+        if node_port and (protocol, node_port) in node_ports:
+            errors.append(duplicate(f"{where}.nodePort", node_port))
+        node_ports.add((protocol, node_port))
+    return errors
+
+
+def _validate_addresses(spec: Mapping[str, Any]) -> list[FieldError]:
+    """Faults of the addresses, and whether the type may have them."""
+    errors: list[FieldError] = []
+    given = spec.get("clusterIPs") or []
+    if not has_cluster_ip(spec):
+        why = "may not be set for ExternalName services"
+        return [forbidden(f"spec.{field}", why) for field in ("clusterIP", "clusterIPs") if spec.get(field)]
+    if given and given[0] != spec.get("clusterIP"):
+        errors.append(invalid("spec.clusterIPs[0]", given[0], "first value must match `clusterIP`"))
+    if len(given) > 1:
+        errors.append(invalid("spec.clusterIPs", given, "this cluster has addresses of one family only"))
+    address = spec.get("clusterIP")
+    if address and not _is_headless(spec):
+        try:
+            ipaddress.IPv4Address(address)
+        except ValueError:
+            errors.append(invalid("spec.clusterIP", address, "must be a valid IPv4 address"))
+    elif _is_headless(spec) and spec.get("type") in ("NodePort", "LoadBalancer"):
+        errors.append(invalid("spec.clusterIP", "None", f"may not be set to 'None' for {spec['type']} services"))
+    for index, family in enumerate(spec.get("ipFamilies") or ()):
+        if family != "IPv4":
+            errors.append(invalid(f"spec.ipFamilies[{index}]", family, "not configured on this cluster"))
+    if spec.get("ipFamilyPolicy") == "RequireDualStack":
+        errors.append(
+            invalid("spec.ipFamilyPolicy", "RequireDualStack", "this cluster is not configured for dual-stack")
+        )
+    return errors
+
+
+def _validate_policies(spec: Mapping[str, Any]) -> list[FieldError]:
+    errors = not_among("spec.sessionAffinity", spec.get("sessionAffinity"), ("ClientIP", "None"))
+    errors += not_among("spec.internalTrafficPolicy", spec.get("internalTrafficPolicy"), ("Cluster", "Local"))
+    external = spec.get("externalTrafficPolicy")
+    errors += not_among("spec.externalTrafficPolicy", external, ("Cluster", "Local"))
+    if external and spec.get("type") not in ("NodePort", "LoadBalancer") and not spec.get("externalIPs"):
+        why = "may only be set for externally-accessible services"
+        errors.append(invalid("spec.externalTrafficPolicy", external, why))
+    timeout = ((spec.get("sessionAffinityConfig") or {}).get("clientIP") or {}).get("timeoutSeconds")
+    path = "spec.sessionAffinityConfig.clientIP.timeoutSeconds"
+    return errors + out_of_range(path, timeout, 1, _LONGEST_AFFINITY_S)
+
+
+def _validate_external_name(spec: Mapping[str, Any]) -> list[FieldError]:
+    name = (spec.get("externalName") or "").removesuffix(".")
+    if not name:
+        return [required("spec.externalName")]
+    return each_invalid("spec.externalName", name, dns_subdomain_faults(name))
+
+
+def _validate_update(spec: Mapping[str, Any], was: Mapping[str, Any]) -> list[FieldError]:
+    comparable = has_cluster_ip(spec) and has_cluster_ip(was) and was.get("clusterIP")
+    if not comparable or spec.get("clusterIP") == was["clusterIP"]:
+        return []
+    given = spec.get("clusterIPs") or [spec.get("clusterIP")]
+    return [invalid("spec.clusterIPs[0]", given, "may not change once set")]
+
+
+def _validate(service: KubeObject, old: KubeObject | None) -> list[FieldError]:
+    spec = service["spec"]
+    errors = validate_metadata(service, name_faults=dns1035_label_faults)
+    if spec.get("type") not in _TYPES:
+        errors.append(unsupported("spec.type", spec.get("type"), _TYPES))
+    if not spec.get("ports") and has_cluster_ip(spec) and not _is_headless(spec):
+        errors.append(required("spec.ports"))
+    if not has_cluster_ip(spec):
+        errors += _validate_external_name(spec)
+    errors += validate_labels(spec.get("selector") or {}, "spec.selector")
+    errors += _validate_ports(spec) + _validate_addresses(spec) + _validate_policies(spec)
+    return errors if old is None else errors + _validate_update(spec, old["spec"])
+
+
+def _warnings(service: KubeObject) -> list[str]:
+    spec = service["spec"]
+    warnings = [f"spec.{field}: {NOT_ACTED_UPON}" for field in _IDLE_FIELDS if spec.get(field)]
+    if spec.get("type") == "LoadBalancer":
+        warnings.append("spec.type: this version of Flotilla has no load balancer; the node ports of the service work")
+    if spec.get("externalTrafficPolicy") == "Local":
+        warnings.append(f"spec.externalTrafficPolicy: Local: {NOT_ACTED_UPON}")
+    if any(port.get("protocol") == "SCTP" for port in spec.get("ports") or ()):
+        warnings.append(f"spec.ports: protocol SCTP: {NOT_ACTED_UPON}")
+    return warnings
+
+
+def _selectable_fields(service: Mapping[str, Any]) -> dict[str, str]:
+    spec = service.get("spec") or {}
+    return metadata_fields(service) | {"spec.clusterIP": spec.get("clusterIP", ""), "spec.type": spec.get("type", "")}
+
+
+STRATEGY = Strategy(
+    default=default_service,
+    validate=_validate,
+    prepare_for_create=drop_status,
+    prepare_for_update=prepare_service_update,
+    warnings=_warnings,
+    selectable_fields=_selectable_fields,
+    status_subresource=True,
+)
