@@ -1,0 +1,73 @@
+"""Network namespaces pinned by bind mounts, and how this process reaches into them.
+
+A thread that changes its namespace can't safely go back to other work (Python 3.11 has no ``setns`` either): each
+entry is made by a thread of its own that ends right after it has opened what is needed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from nodeagent.network.netlink import Netlink
+
+_CLONE_NEWNET = 0x40000000
+_MS_BIND = 4096
+_MNT_DETACH = 2
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
+_libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
+
+
+def create_namespace(pin: Path) -> Netlink:
+    """A new network namespace, pinned at ``pin``; returns a netlink socket inside it. Raises OSError."""
+    pin.touch()
+
+    def enter() -> Netlink:
+        _check(_libc.unshare(_CLONE_NEWNET), "unshare")
+        _check(_libc.mount(b"/proc/thread-self/ns/net", os.fsencode(pin), None, _MS_BIND, None), f"mount {pin}")
+        return Netlink()
+
+    return _in_own_thread(enter)
+
+
+def is_pinned(pin: Path) -> bool:
+    """Whether a namespace is mounted at ``pin`` (a bare file is left after a reboot)."""
+    try:
+        return pin.stat().st_dev != pin.parent.stat().st_dev
+    except FileNotFoundError:
+        return False
+
+
+def unpin(pin: Path) -> None:
+    """Take the pin away: the namespace and its links go when the last process in it has gone. Idempotent."""
+    while is_pinned(pin):
+        _check(_libc.umount2(os.fsencode(pin), _MNT_DETACH), f"unmount {pin}")
+    pin.unlink(missing_ok=True)
+
+
+def _check(result: int, what: str) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)} ({errno.errorcode.get(number, number)})")
+
+
+def _in_own_thread(enter: Callable[[], Netlink]) -> Netlink:
+    outcome: list[Netlink | BaseException] = []
+
+    def run() -> None:
+        try:
+            outcome.append(enter())
+        except BaseException as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=run, name="namespace-entry")
+    thread.start()
+    thread.join()
+    if isinstance(outcome[0], BaseException):
+        raise outcome[0]
+    return outcome[0]
