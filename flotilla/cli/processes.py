@@ -42,6 +42,7 @@ def server(
     """
     configure_logging("server", level=log_level, log_format=log_format)
     from controlplane.server import run
+
     from controlplane.settings import ServerSettings
 
     run(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -86,9 +86,15 @@ def print_json(value: Any) -> None:
 
 
 def print_yaml(value: Any) -> None:
+    print(to_yaml(value), end="")
+
+
+def to_yaml(value: Any) -> str:
+    """``value`` as YAML in block style, keys in their own order."""
     import yaml
 
-    print(yaml.dump(value, Dumper=_dumper(), sort_keys=False, default_flow_style=False, allow_unicode=True), end="")
+    text: str = yaml.dump(value, Dumper=_dumper(), sort_keys=False, default_flow_style=False, allow_unicode=True)
+    return text
 
 
 @cache
@@ -142,10 +148,3 @@ def short_duration(seconds: float) -> str:
 
 def _two(large: int, large_unit: str, small: int, small_unit: str) -> str:
     return f"{large}{large_unit}{small}{small_unit}" if small else f"{large}{large_unit}"
-
-
-def lines_of(pairs: Iterable[tuple[str, str]], *, indent: int = 0) -> list[str]:
-    """``Key:   value`` lines with the values in one column."""
-    listed = list(pairs)
-    width = max((len(key) for key, _ in listed), default=0) + 1
-    return [" " * indent + f"{key + ':':<{width}}  {value}".rstrip() for key, value in listed]

@@ -7,10 +7,8 @@ nothing. The order of a start: trust, configuration, processes, the API, this no
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 import socket
-import string
 import subprocess
 import sys
 import time
@@ -20,11 +18,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from flotilla.api.conditions import is_true
-from flotilla.api.objects import KubeObject, format_time
 from flotilla.cli.client import Client, ServerError
 from flotilla.cli.failures import CommandError
 from flotilla.cli.kubeconfig import load_cluster
 from flotilla.local import systemd
+from flotilla.local.bootstrap import new_token, token_secret
 from flotilla.local.children import REPOSITORY, Child, MissingProgramError, children_of, prometheus_config_path
 from flotilla.local.ports import listeners, needed_ports
 from flotilla.local.process import ProcessIdentity, stop_process, wait_until_ended
@@ -37,8 +35,6 @@ API_TIMEOUT_S = 60.0
 NODE_TIMEOUT_S = 60.0
 TOKEN_LIFETIME = timedelta(hours=1)
 RETRY_PERIOD_S = 0.1
-
-_TOKEN_ALPHABET = string.ascii_lowercase + string.digits
 
 
 def supervisor_paths(run_dir: Path) -> SupervisorPaths:
@@ -138,30 +134,6 @@ def _give_to_caller(path: Path) -> None:
     user, group = os.environ.get("SUDO_UID", ""), os.environ.get("SUDO_GID", "")
     if os.geteuid() == 0 and user.isdigit() and group.isdigit():
         os.chown(path, int(user), int(group))
-
-
-def new_token() -> str:
-    """A bootstrap token as Kubernetes forms it: ``<6 characters>.<16 characters>``."""
-    identifier, secret = ("".join(secrets.choice(_TOKEN_ALPHABET) for _ in range(length)) for length in (6, 16))
-    return f"{identifier}.{secret}"
-
-
-def token_secret(token: str, *, expires: datetime, description: str) -> KubeObject:
-    """The Secret in kube-system that makes ``token`` valid until ``expires``."""
-    identifier, _, secret = token.partition(".")
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": f"bootstrap-token-{identifier}", "namespace": "kube-system"},
-        "type": "bootstrap.kubernetes.io/token",
-        "stringData": {
-            "token-id": identifier,
-            "token-secret": secret,
-            "expiration": format_time(expires),
-            "usage-bootstrap-authentication": "true",
-            "description": description,
-        },
-    }
 
 
 def _write_prometheus_configuration(settings: LocalSettings) -> None:
