@@ -190,5 +190,8 @@ class Store(Protocol):
     async def revoke_lease(self, lease: int) -> None:
         """End a lease and its keys now. A lease that is gone is no error."""
 
-    def keep_lease(self, lease: int, *, ttl_s: int) -> LeaseKeeper:
-        """Keep a lease just granted or renewed alive, undisturbed by short stalls of the event loop."""
+    def keep_lease(self, lease: int, *, ttl_s: int, age_s: float = 0.0) -> LeaseKeeper:
+        """Keep a lease alive, undisturbed by short stalls of the event loop.
+
+        ``age_s`` is the time since it was last asked to be granted or renewed.
+        """

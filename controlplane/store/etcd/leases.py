@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 KEEP_ALIVE = "/etcdserverpb.Lease/LeaseKeepAlive"
 HUNG_LOOP_S = 15.0
+CERTAIN_SHARE = 0.9  # of a lease's time, for clocks that run at different speeds
 
 
 def keep_alive_call(channel: Any) -> Callable[..., Any]:
@@ -40,13 +41,14 @@ def keep_alive_call(channel: Any) -> Callable[..., Any]:
 class EtcdLeaseKeeper:
     """See :class:`controlplane.store.store.LeaseKeeper`."""
 
-    def __init__(self, urls: Sequence[str], tls: EtcdTls | None, lease: int, *, ttl_s: int) -> None:
+    def __init__(self, urls: Sequence[str], tls: EtcdTls | None, lease: int, *, ttl_s: int, age_s: float) -> None:
         self._urls = urls
         self._tls = tls
         self._lease = lease
         self._ttl_s = ttl_s
-        self._touched_at = self._expires_at = 0.0
-        self._expires_at = time.monotonic() + ttl_s
+        self._touched_at = 0.0
+        self._held_s = ttl_s * CERTAIN_SHARE
+        self._expires_at = time.monotonic() - age_s + self._held_s
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"lease-{lease:x}", daemon=True)
         self._gone = asyncio.Event()
@@ -89,7 +91,7 @@ class EtcdLeaseKeeper:
                     self._report_gone()
                     return
                 if renewed:
-                    self._expires_at = sent + self._ttl_s
+                    self._expires_at = sent + self._held_s
                 else:
                     preferred = (preferred + 1) % len(calls)
                 pause_s = max(0.05, self._ttl_s / 4 - (time.monotonic() - sent))

@@ -177,8 +177,8 @@ class EtcdStore:
         except LeaseNotFoundError:
             return
 
-    def keep_lease(self, lease: int, *, ttl_s: int) -> LeaseKeeper:
-        return EtcdLeaseKeeper(self._endpoints, self._tls, lease, ttl_s=ttl_s)
+    def keep_lease(self, lease: int, *, ttl_s: int, age_s: float = 0.0) -> LeaseKeeper:
+        return EtcdLeaseKeeper(self._endpoints, self._tls, lease, ttl_s=ttl_s, age_s=age_s)
 
     @property
     def _members(self) -> Members:
