@@ -1,8 +1,10 @@
 """Network namespaces, links and addresses of the pods on one node.
 
 The node has one device of ours, a bridge without ports (``flt0``): it carries the pods' gateway address and the
-cluster's DNS address, which so stay while the agent is away, and swallows what goes to services that do not exist. Each pod has a veth pair: in the pod ``eth0`` with a /32 and a default
-route, on the node a link ``flt<hash>`` and a route. Neighbours are fixed entries, so the first packet waits for no ARP.
+cluster's DNS address, which so stay while the agent is away, and swallows what goes to services that do not exist.
+
+Each pod has a veth pair: in the pod ``eth0`` with a /32 and a default route, on the node a link ``flt<hash>`` and a
+route. Neighbours are fixed entries, so the first packet waits for no ARP.
 """
 
 from __future__ import annotations
