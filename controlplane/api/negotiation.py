@@ -29,7 +29,7 @@ class MediaRange:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """``kind`` is ``""`` for the object itself, else ``Table`` or ``PartialObjectMetadata`` of meta.k8s.io/``version``."""
+    """``kind`` is ``""`` for the object itself, or Table or PartialObjectMetadata of meta.k8s.io/``version``."""
 
     kind: str = ""
     version: str = ""

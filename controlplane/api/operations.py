@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from enum import Enum
 
 from controlplane.api.admission import refuse_protected
+from controlplane.api.apply.merge import Application, apply_config
 from controlplane.api.apply.ownership import track_write
 from controlplane.api.deletion import DeleteOptions, check_preconditions, is_finished, plan_deletion
 from controlplane.api.event_leases import EventLeases
@@ -217,6 +218,27 @@ class Operations:
             except RevisionConflictError as error:
                 current = current_of(error.current)
         return None
+
+    async def apply(
+        self, resource: Resource, namespace: str, name: str, application: Application, options: WriteOptions
+    ) -> tuple[KubeObject, bool]:
+        """Server-side apply: what is stored then, and whether it was created. Conflict with other managers."""
+
+        def merge(live: KubeObject) -> KubeObject:
+            return apply_config(resource, live, application, now=self._clock())
+
+        while True:
+            stored = await self.change(resource, namespace, name, merge, options)
+            if stored is not None:
+                return stored, False
+            if options.subresource or application.config["metadata"].get("resourceVersion"):
+                raise not_found(resource.plural, name, group=resource.group)
+            new = apply_config(resource, None, application, now=self._clock())
+            try:
+                return await self.create_with(resource, namespace, new, options), True
+            except ApiError as error:
+                if error.reason != "AlreadyExists":
+                    raise
 
     async def _confirm(self, resource: Resource, namespace: str, name: str, current: Current) -> Current | None:
         """``current`` itself if the store still has it, what the store has otherwise."""

@@ -1,0 +1,100 @@
+"""Which objects a list, a watch or a deletion of a collection is about: namespace, labels and fields."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from controlplane.api.call import Call
+from controlplane.api.tables import Breather
+from controlplane.store.cache import Cache, Entry
+from flotilla.api.errors import bad_request
+from flotilla.api.registry import Resource
+from flotilla.api.resources import PODS
+from flotilla.api.selectors import FieldSelector, LabelSelector, parse_field_selector, parse_label_selector
+
+_FROM_ENTRY = frozenset({"metadata.name", "metadata.namespace"})
+_EMPTY_PARTS = ("spec", "status", "involvedObject", "source")
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """A place and the selectors that objects there have to match."""
+
+    resource: Resource
+    namespace: str
+    labels: LabelSelector
+    fields: FieldSelector
+
+    @property
+    def everything(self) -> bool:
+        """Whether no selector narrows it."""
+        return self.labels.empty and not self.fields.terms
+
+    @property
+    def name(self) -> str:
+        """The only name that can match, ``""`` for any."""
+        return self.fields.required_value("metadata.name") or ""
+
+    def matches(self, entry: Entry) -> bool:
+        """Whether an object of the resource is selected."""
+        if self.namespace and entry.namespace != self.namespace:
+            return False
+        if not self.labels.empty and not self.labels.matches(entry.labels):
+            return False
+        if not self.fields.terms:
+            return True
+        if self.fields.fields <= _FROM_ENTRY:
+            return self.fields.matches({"metadata.name": entry.name, "metadata.namespace": entry.namespace})
+        return self.fields.matches(self.resource.strategy.selectable_fields(entry.obj))
+
+
+def read_selection(call: Call, resource: Resource) -> Selection:
+    """The selection that a request's path and parameters make. BadRequest for selectors that can't be understood."""
+    try:
+        labels = parse_label_selector(call.query.get("labelSelector", ""))
+        fields = parse_field_selector(call.query.get("fieldSelector", ""))
+    except ValueError as error:
+        raise bad_request(str(error)) from error
+    unknown = sorted(fields.fields - _selectable(resource))
+    if unknown:
+        raise bad_request(f'"{unknown[0]}" is not a known field selector: only {_listed(resource)} are supported')
+    if call.info.name:
+        fields = FieldSelector((*fields.terms, ("metadata.name", True, call.info.name)))
+    return Selection(resource, call.info.namespace, labels, fields)
+
+
+@cache
+def _selectable(resource: Resource) -> frozenset[str]:
+    blank = {"metadata": {"name": "", "namespace": ""}} | {part: {} for part in _EMPTY_PARTS}
+    return _FROM_ENTRY | frozenset(resource.strategy.selectable_fields(blank))
+
+
+def _listed(resource: Resource) -> str:
+    return ", ".join(f'"{field}"' for field in sorted(_selectable(resource)))
+
+
+def candidates(cache_: Cache, selection: Selection) -> Sequence[Entry]:
+    """The entries that the cache's indexes find for a selection; they may not all match."""
+    resource, namespace = selection.resource, selection.namespace
+    if selection.name and (namespace or not resource.namespaced):
+        entry = cache_.get(resource, namespace, selection.name)
+        return [entry] if entry else []
+    node = selection.fields.required_value("spec.nodeName")
+    if resource is PODS and node:
+        return sorted(cache_.pods_on_node(node), key=lambda entry: entry.key)
+    return cache_.list(resource, namespace)
+
+
+async def select(entries: Sequence[Entry], selection: Selection) -> Sequence[Entry]:
+    """Those of ``entries`` that match, letting other work run meanwhile."""
+    if selection.everything:
+        return entries
+    breather = Breather()
+    found = []
+    for entry in entries:
+        if selection.matches(entry):
+            found.append(entry)
+        await breather.breathe()
+    return found

@@ -1,0 +1,249 @@
+"""The verbs that change objects: create, update, patch, apply, delete and deletecollection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from aiohttp import web
+
+from controlplane.api.apply.merge import Application
+from controlplane.api.bodies import (
+    JSON_TYPES,
+    YAML_TYPES,
+    decode_json,
+    decode_object,
+    decode_yaml,
+    media_type_of,
+    read_body,
+)
+from controlplane.api.call import Call, check_dry_run, option_error
+from controlplane.api.decoding import check_fields, decode_for, require_type
+from controlplane.api.deletion import DeleteOptions, parse_delete_options
+from controlplane.api.lists import Lister
+from controlplane.api.object_meta import place
+from controlplane.api.operations import Deleted, Operations, Ownership, WriteOptions
+from controlplane.api.patch.json_patch import apply_json_patch
+from controlplane.api.patch.merge_patch import apply_merge_patch
+from controlplane.api.patch.strategic import apply_strategic_patch
+from controlplane.api.responses import json_response, object_response, success
+from controlplane.api.schema import root_schema
+from controlplane.api.tables import check_include, render_one
+from controlplane.store.cache import Entry
+from flotilla.api.errors import STALE_OBJECT, ApiError, bad_request, conflict, not_found, unsupported_media_type
+from flotilla.api.objects import KubeObject, encode
+from flotilla.api.registry import Resource
+
+JSON_PATCH = "application/json-patch+json"
+MERGE_PATCH = "application/merge-patch+json"
+STRATEGIC_PATCH = "application/strategic-merge-patch+json"
+APPLY_PATCH = "application/apply-patch+yaml"
+PATCH_TYPES = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH)
+PARALLEL_DELETIONS = 16
+
+PatchFunction = Callable[[Any], Any]
+
+
+async def read_object(call: Call, resource: Resource) -> KubeObject:
+    """The object in the request's body."""
+    return decode_for(
+        resource,
+        await read_body(call.request),
+        media_type_of(call.request),
+        validation=call.field_validation,
+        warnings=call.warnings,
+    )
+
+
+def write_options(call: Call, *, subresource: str = "", ownership: Ownership = Ownership.ALWAYS) -> WriteOptions:
+    """How the request wants to be written."""
+    return WriteOptions(manager=call.manager, subresource=subresource, dry_run=call.dry_run, ownership=ownership)
+
+
+def answer(call: Call, resource: Resource, obj: KubeObject, *, status: int = 200) -> web.Response:
+    """The written object in the form asked for."""
+    data = encode(obj)
+    form = call.form
+    if form.kind:
+        include = check_include(call.query.get("includeObject", ""))
+        data = render_one(resource, obj, data, form, include=include)
+    return json_response(data, status=status, warnings=call.warnings)
+
+
+def patch_function(media_type: str, data: bytes, resource: Resource) -> PatchFunction:
+    """What a patch does to a document. BadRequest, UnsupportedMediaType."""
+    if media_type not in PATCH_TYPES:
+        listed = ", ".join(PATCH_TYPES)
+        raise unsupported_media_type(
+            f"the body of the request was in an unknown format - accepted media types include: {listed}"
+        )
+    patch = decode_json(data)
+    if media_type == JSON_PATCH:
+        return lambda document: apply_json_patch(document, patch)
+    if not isinstance(patch, dict):
+        raise bad_request("a merge patch must be an object")
+    if media_type == MERGE_PATCH:
+        return lambda document: apply_merge_patch(document, patch)
+    schema = root_schema(resource.definition)
+    return lambda document: apply_strategic_patch(document, patch, schema)
+
+
+class Writes:
+    """Handlers of the writing verbs."""
+
+    def __init__(self, operations: Operations, lister: Lister) -> None:
+        self._operations = operations
+        self._lister = lister
+
+    async def create(self, call: Call, resource: Resource) -> web.Response:
+        options = write_options(call)
+        obj = await read_object(call, resource)
+        place(resource, obj, call.info.namespace)
+        stored = await self._operations.create_with(resource, call.info.namespace, obj, options)
+        call.warnings.extend(resource.strategy.warnings(stored))
+        return answer(call, resource, stored, status=201)
+
+    async def update(self, call: Call, resource: Resource, subresource: str = "") -> web.Response:
+        options = write_options(call, subresource=subresource)
+        obj = await read_object(call, resource)
+        place(resource, obj, call.info.namespace, name=call.info.name)
+        stored = await self._operations.update_with(resource, obj, options)
+        if not subresource:
+            call.warnings.extend(resource.strategy.warnings(stored))
+        return answer(call, resource, stored)
+
+    async def patch(self, call: Call, resource: Resource, subresource: str = "") -> web.Response:
+        media_type = media_type_of(call.request)
+        data = await read_body(call.request)
+        if media_type == APPLY_PATCH:
+            return await self._apply(call, resource, data, subresource)
+        if call.flag("force"):
+            raise option_error("force", "Forbidden: may not be specified for non-apply patch")
+        change = self._patched(call, resource, patch_function(media_type, data, resource))
+        options = write_options(call, subresource=subresource)
+        info = call.info
+        stored = await self._operations.change(resource, info.namespace, info.name, change, options)
+        if stored is None:
+            raise not_found(resource.plural, info.name, group=resource.group)
+        return answer(call, resource, stored)
+
+    def _patched(self, call: Call, resource: Resource, function: PatchFunction) -> Callable[[KubeObject], KubeObject]:
+        validation = call.field_validation
+
+        def change(current: KubeObject) -> KubeObject:
+            version = current["metadata"]["resourceVersion"]
+            patched = function(current)
+            if not isinstance(patched, dict):
+                raise bad_request("the patch does not leave an object")
+            require_type(resource, patched)
+            warnings: list[str] = []
+            check_fields(resource, patched, validation=validation, warnings=warnings)
+            place(resource, patched, call.info.namespace, name=call.info.name)
+            wanted = patched["metadata"].get("resourceVersion")
+            if wanted and wanted != version:
+                raise conflict(resource.plural, call.info.name, STALE_OBJECT, group=resource.group)
+            call.warnings[:] = [*warnings, *resource.strategy.warnings(patched)]
+            return patched
+
+        return change
+
+    async def _apply(self, call: Call, resource: Resource, data: bytes, subresource: str) -> web.Response:
+        manager = call.query.get("fieldManager", "")
+        if not manager:
+            raise option_error("fieldManager", "Required value: is required for apply patch")
+        config = _read_config(call, resource, data)
+        check_fields(resource, config, validation=call.field_validation, warnings=call.warnings, partial=True)
+        place(resource, config, call.info.namespace, name=call.info.name)
+        application = Application(
+            config=config, manager=call.manager, force=call.flag("force"), subresource=subresource
+        )
+        options = write_options(call, subresource=subresource, ownership=Ownership.GIVEN)
+        stored, created = await self._operations.apply(
+            resource, call.info.namespace, call.info.name, application, options
+        )
+        call.warnings.extend(resource.strategy.warnings(stored))
+        return answer(call, resource, stored, status=201 if created else 200)
+
+    async def delete(self, call: Call, resource: Resource) -> web.Response:
+        options = await read_delete_options(call)
+        deleted = await self._operations.delete_with(resource, call.info.namespace, call.info.name, options)
+        if deleted.removed and not resource.strategy.graceful_deletion:
+            return object_response(success(_details(resource, deleted)), warnings=call.warnings)
+        return answer(call, resource, deleted.obj)
+
+    async def delete_collection(self, call: Call, resource: Resource) -> web.Response:
+        """Delete what a list with the same parameters would show."""
+        options = await read_delete_options(call)
+        listing = await self._lister.list(call, resource)
+        limit = asyncio.Semaphore(PARALLEL_DELETIONS)
+
+        async def delete_one(entry: Entry) -> KubeObject | None:
+            async with limit:
+                try:
+                    deleted = await self._operations.delete_with(resource, entry.namespace, entry.name, options)
+                except ApiError as error:
+                    if error.reason == "NotFound":
+                        return None
+                    raise
+                return deleted.obj
+
+        gone = await _gather(delete_one, listing.entries)
+        items = [obj for obj in gone if obj is not None]
+        body = {"kind": resource.list_kind, "apiVersion": resource.api_version, "metadata": listing.metadata}
+        return object_response(body | {"items": items}, warnings=call.warnings)
+
+
+async def _gather(function: Callable[[Entry], Any], entries: Sequence[Entry]) -> list[Any]:
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(function(entry)) for entry in entries]
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from errors
+    return [task.result() for task in tasks]
+
+
+def _read_config(call: Call, resource: Resource, data: bytes) -> KubeObject:
+    """The configuration of an apply, JSON or YAML."""
+    config = decode_object(data, JSON_TYPES[0]) if data.lstrip()[:1] == b"{" else decode_yaml(data)
+    if not isinstance(config, dict) or not config.get("apiVersion") or not config.get("kind"):
+        raise bad_request("an applied configuration must be an object with apiVersion and kind")
+    require_type(resource, config)
+    return config
+
+
+async def read_delete_options(call: Call) -> DeleteOptions:
+    """The options of a delete, from the body or the query."""
+    data = await read_body(call.request)
+    body: KubeObject = {}
+    if data:
+        media_type = media_type_of(call.request)
+        body = decode_object(data, media_type if media_type in (*JSON_TYPES, *YAML_TYPES) else "")
+        if body.get("kind", "DeleteOptions") != "DeleteOptions":
+            raise bad_request(f"expected DeleteOptions, not {body.get('kind')}")
+        check_dry_run(body.get("dryRun") or [])
+    grace_period_s = call.number("gracePeriodSeconds")
+    if grace_period_s is not None:
+        body.setdefault("gracePeriodSeconds", grace_period_s)
+    if "propagationPolicy" in call.query:
+        body.setdefault("propagationPolicy", call.query["propagationPolicy"])
+    if "orphanDependents" in call.query:
+        body.setdefault("orphanDependents", call.flag("orphanDependents"))
+    if call.dry_run:
+        body.setdefault("dryRun", ["All"])
+    _require_types(body)
+    return parse_delete_options(body)
+
+
+def _require_types(body: KubeObject) -> None:
+    grace = body.get("gracePeriodSeconds")
+    if grace is not None and (not isinstance(grace, int) or isinstance(grace, bool)):
+        raise bad_request("gracePeriodSeconds must be an integer")
+    if not isinstance(body.get("preconditions") or {}, dict):
+        raise bad_request("preconditions must be an object")
+
+
+def _details(resource: Resource, deleted: Deleted) -> KubeObject:
+    metadata = deleted.obj["metadata"]
+    details: KubeObject = {"name": metadata["name"], "kind": resource.plural, "uid": metadata.get("uid", "")}
+    return details | ({"group": resource.group} if resource.group else {})
