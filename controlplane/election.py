@@ -21,12 +21,12 @@ import msgspec
 
 from controlplane.store.keys import LEADER_KEY
 from controlplane.store.store import (
+    Backend,
     CompactedError,
     Fence,
     KeyExistsError,
     KeyValue,
     LeaseKeeper,
-    Store,
     StoreError,
 )
 
@@ -60,7 +60,7 @@ class Election:
     ``ttl_s`` is how long a leader that fell silent is waited for; etcd knows whole seconds, 2 at least.
     """
 
-    def __init__(self, store: Store, *, identity: str, ttl_s: int = 2) -> None:
+    def __init__(self, store: Backend, *, identity: str, ttl_s: int = 2) -> None:
         self._store = store
         self._identity = identity
         self._instance = uuid.uuid4().hex
@@ -170,6 +170,8 @@ class Election:
         logger.info("leader_elected", extra={"identity": self._identity, "revision": campaign.fence.create_revision})
 
     def _end(self) -> None:
+        if self._campaign is None:
+            return
         self._campaign = None
         self._won.clear()
         self._lost.set()

@@ -26,12 +26,12 @@ from controlplane.store.entry import DecodedObjects, Entry, deleted_entry, read_
 from controlplane.store.keys import HISTORY_KEY, REGISTRY_PREFIX, after, object_key
 from controlplane.store.progress import Barrier, Progress
 from controlplane.store.store import (
+    Backend,
     Change,
     ChangeType,
     CompactedError,
     FutureRevisionError,
     KeyValue,
-    Store,
     StoreError,
     StoreUnavailableError,
 )
@@ -99,7 +99,7 @@ class Cache:
     Of resources that share one storage (versions of a kind) the first one named is what entries carry.
     """
 
-    def __init__(self, store: Store, resources: Sequence[Resource], *, options: CacheOptions | None = None) -> None:
+    def __init__(self, store: Backend, resources: Sequence[Resource], *, options: CacheOptions | None = None) -> None:
         options = options or CacheOptions()
         self._store = store
         self._tables: dict[str, Table] = {}

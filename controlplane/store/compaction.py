@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 
 from controlplane.store.keys import COMPACTION_KEY
 from controlplane.store.store import (
+    Backend,
     KeyExistsError,
     OutOfSpaceError,
     RevisionConflictError,
-    Store,
     StoreError,
 )
 from flotilla.api.objects import format_time
@@ -39,12 +39,13 @@ LONGEST_RETRY_S = 30.0
 class Compactor:
     """Forgets revisions older than ``keep_s``, looking every ``period_s``; recovers from a full store."""
 
-    def __init__(self, store: Store, cache: Cache, *, period_s: float = 60.0, keep_s: float = 300.0) -> None:
+    def __init__(self, store: Backend, cache: Cache, *, period_s: float = 60.0, keep_s: float = 300.0) -> None:
         self._store = store
         self._cache = cache
         self._period_s = period_s
         self._keep_s = keep_s
         self._marks: deque[tuple[float, int]] = deque()
+        self._newest_mark = 0
         self.read_only = False
         self.compacted_to = 0
         self.recoveries = 0
@@ -67,7 +68,8 @@ class Compactor:
 
     async def _compact_once(self, now: float) -> None:
         mark = await self._mark()
-        if not self._marks or self._marks[-1][1] != mark:
+        if mark != self._newest_mark:
+            self._newest_mark = mark
             self._marks.append((now, mark))
         target = 0
         while self._marks and now - self._marks[0][0] >= self._keep_s:
@@ -79,7 +81,7 @@ class Compactor:
 
     async def _mark(self) -> int:
         """The revision of the newest mark, written now unless another server has, or nothing else was written."""
-        seen = self._marks[-1][1] if self._marks else 0
+        seen = self._newest_mark
         held = await self._store.get(COMPACTION_KEY)
         if held is not None and (held.mod_revision != seen or self._cache.revision == seen):
             return held.mod_revision

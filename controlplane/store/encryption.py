@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from controlplane.store.keys import REGISTRY_PREFIX, after
 from controlplane.store.store import (
+    Backend,
     Change,
     Changes,
     Fence,
@@ -33,7 +34,6 @@ from controlplane.store.store import (
     LeaseKeeper,
     Page,
     RevisionConflictError,
-    Store,
     StoreError,
 )
 
@@ -133,7 +133,7 @@ def _new_key() -> SealingKey:
 class EncryptingStore:
     """A :class:`controlplane.store.store.Store` that keeps values under ``prefixes`` sealed in ``store``."""
 
-    def __init__(self, store: Store, keyring: Keyring, *, prefixes: Sequence[str] = (SECRETS_PREFIX,)) -> None:
+    def __init__(self, store: Backend, keyring: Keyring, *, prefixes: Sequence[str] = (SECRETS_PREFIX,)) -> None:
         self._store = store
         self._keyring = keyring
         self._prefixes = tuple(prefixes)

@@ -7,7 +7,7 @@ Values are opaque bytes here; :mod:`controlplane.store.encryption` wraps a store
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from enum import Enum
 from types import TracebackType
@@ -110,6 +110,59 @@ class OutOfSpaceError(StoreError):
     transient = True
 
 
+class Store(Protocol):
+    """Keys are strings, values bytes. Every method may raise StoreUnavailableError."""
+
+    async def start(self) -> None:
+        """Connect. Returns once the store answers."""
+
+    async def close(self) -> None:
+        """Release connections. Idempotent."""
+
+    async def history_id(self) -> str:
+        """An id of this history of revisions, made when the store was first used; a restored backup gets a new one."""
+
+    async def revision(self) -> int:
+        """The store's current revision, linearizable."""
+
+    async def get(self, key: str, *, revision: int = 0) -> KeyValue | None:
+        """The key's state, now (linearizable) or as of ``revision``. CompactedError, FutureRevisionError."""
+
+    async def list(self, prefix: str, *, revision: int = 0, limit: int = 0, start_key: str = "") -> Page:
+        """Key-values under ``prefix`` from ``start_key`` on; ``limit`` 0: all. CompactedError, FutureRevisionError."""
+
+    async def create(self, key: str, value: bytes, *, lease: int = 0, fence: Fence | None = None) -> int:
+        """Write a key that must not exist; its revision. KeyExistsError, FencedError, OutOfSpaceError."""
+
+    async def update(self, key: str, value: bytes, *, expected: int, lease: int = 0, fence: Fence | None = None) -> int:
+        """Replace a key whose mod revision must be ``expected``; the new one. RevisionConflictError, FencedError."""
+
+    async def delete(self, key: str, *, expected: int = 0, fence: Fence | None = None) -> int:
+        """Remove a key, at ``expected`` if not 0; the delete's revision. RevisionConflictError (also if absent)."""
+
+    def watch(self, *, start_revision: int) -> AsyncIterator[Changes]:
+        """Changes of the whole key space from ``start_revision`` on, in order, none left out, one list a revision.
+
+        Ends only by an exception: CompactedError when ``start_revision`` is not above the revision compacted to, or
+        StoreUnavailableError when the stream broke for any reason.
+        """
+
+    async def compact(self, revision: int) -> None:
+        """Forget what was before ``revision``; nothing if that is forgotten already. FutureRevisionError."""
+
+    async def recover_space(self) -> None:
+        """Defragment and disarm the out-of-space alarm, after a compaction."""
+
+    async def grant_lease(self, ttl_s: int) -> int:
+        """A lease that ends ``ttl_s`` seconds after its last renewal, taking its keys along; its id."""
+
+    async def renew_lease(self, lease: int) -> bool:
+        """Renew once; False if the lease is gone."""
+
+    async def revoke_lease(self, lease: int) -> None:
+        """End a lease and its keys now. A lease that is gone is no error."""
+
+
 class LeaseKeeper(Protocol):
     """Renews one lease while it is entered; leaving it neither revokes nor waits for the lease."""
 
@@ -132,63 +185,17 @@ class LeaseKeeper(Protocol):
         """Return once the lease is gone or ``remaining_s`` is used up."""
 
 
-class Store(Protocol):
-    """Keys are strings, values bytes. Every method may raise StoreUnavailableError."""
-
-    async def start(self) -> None:
-        """Connect. Returns once the store answers."""
-
-    async def close(self) -> None:
-        """Release connections. Idempotent."""
-
-    async def history_id(self) -> str:
-        """An id of this history of revisions, made when the store was first used; a restored backup gets a new one."""
+class Backend(Store, Protocol):
+    """What keeps the state itself, with what only the machinery around it uses: cache, election, compaction."""
 
     async def new_history(self, known: str) -> str:
         """Replace the history id ``known``, after revisions went backwards; the id now. Another's replacement wins."""
 
-    async def revision(self) -> int:
-        """The store's current revision, linearizable."""
-
-    async def get(self, key: str, *, revision: int = 0) -> KeyValue | None:
-        """The key's state, now (linearizable) or as of ``revision``. CompactedError, FutureRevisionError."""
-
-    async def list(self, prefix: str, *, revision: int = 0, limit: int = 0, start_key: str = "") -> Page:
-        """Key-values under ``prefix`` from ``start_key`` on; ``limit`` 0: all. CompactedError, FutureRevisionError."""
-
-    async def create(self, key: str, value: bytes, *, lease: int = 0, fence: Fence | None = None) -> int:
-        """Write a key that must not exist; its revision. KeyExistsError, FencedError, OutOfSpaceError."""
-
-    async def update(self, key: str, value: bytes, *, expected: int, lease: int = 0, fence: Fence | None = None) -> int:
-        """Replace a key whose mod revision must be ``expected``; the new one. RevisionConflictError, FencedError."""
-
-    async def delete(self, key: str, *, expected: int = 0, fence: Fence | None = None) -> int:
-        """Remove a key, at ``expected`` if not 0; the delete's revision. RevisionConflictError (also if absent)."""
-
     def watch(self, *, start_revision: int, key: str = "") -> AsyncGenerator[Changes, None]:
-        """Changes from ``start_revision`` on, in order, none left out, one list a revision.
-
-        Of the whole key space, or of ``key`` alone. Ends only by an exception: CompactedError when ``start_revision``
-        is not above the revision compacted to, or StoreUnavailableError when the stream broke for any reason.
-        """
-
-    async def compact(self, revision: int) -> None:
-        """Forget what was before ``revision``; nothing if that is forgotten already. FutureRevisionError."""
-
-    async def recover_space(self) -> None:
-        """Defragment and disarm the out-of-space alarm, after a compaction."""
+        """As the store's, of the whole key space or of ``key`` alone; to be closed when left."""
 
     async def wait_out_of_space(self) -> None:
         """Return when a write is refused for lack of space from now on."""
-
-    async def grant_lease(self, ttl_s: int) -> int:
-        """A lease that ends ``ttl_s`` seconds after its last renewal, taking its keys along; its id."""
-
-    async def renew_lease(self, lease: int) -> bool:
-        """Renew once; False if the lease is gone."""
-
-    async def revoke_lease(self, lease: int) -> None:
-        """End a lease and its keys now. A lease that is gone is no error."""
 
     def keep_lease(self, lease: int, *, ttl_s: int, age_s: float = 0.0) -> LeaseKeeper:
         """Keep a lease alive, undisturbed by short stalls of the event loop.
