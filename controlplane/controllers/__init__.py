@@ -1,0 +1,86 @@
+"""What the cluster does by itself to make what is there what was asked for. One module or package a controller.
+
+Before it: the API stores what users want. After it: the scheduler assigns the pods that controllers make.
+All of these run only on the server that leads.
+"""
+
+from __future__ import annotations
+
+from controlplane.controllers import garbage_collector, namespaces, pod_gc, taint_eviction
+from controlplane.controllers.deployment import controller as deployment
+from controlplane.controllers.endpoints import controller as endpoints
+from controlplane.controllers.node_lifecycle import NodeLifecycle, NodeLiveness
+from controlplane.controllers.replica_set import controller as replica_set
+from controlplane.reconcile.clock import Clock, utc_now
+from controlplane.reconcile.controller import Controller, Runnable
+from controlplane.reconcile.events import EventRecorder
+from controlplane.reconcile.objects import Objects
+from controlplane.store.cache import Cache
+
+NODE_GRACE_S = 4.0
+
+
+def build_controllers(
+    cache: Cache,
+    objects: Objects,
+    recorder: EventRecorder,
+    *,
+    liveness: NodeLiveness,
+    node_grace_s: float = NODE_GRACE_S,
+    ca_certificate: str = "",
+    clock: Clock = utc_now,
+) -> list[Runnable]:
+    """All controllers, each with a ``name`` and an ``async run()`` to be run while this server leads.
+
+    ``ca_certificate`` (PEM) is published in every namespace; ``recorder.run()`` is the caller's to run.
+    """
+    return [
+        Controller(
+            "deployment",
+            deployment.DeploymentReconciler(cache, objects, recorder, clock=clock),
+            cache=cache,
+            resources=deployment.RESOURCES,
+            workers=8,
+        ),
+        Controller(
+            "replicaset",
+            replica_set.ReplicaSetReconciler(cache, objects, recorder, clock=clock),
+            cache=cache,
+            resources=replica_set.RESOURCES,
+            workers=8,
+        ),
+        Controller(
+            "garbage-collector",
+            garbage_collector.GarbageCollector(cache, objects),
+            cache=cache,
+            resources=garbage_collector.RESOURCES,
+            workers=32,
+        ),
+        Controller(
+            "namespace",
+            namespaces.NamespaceReconciler(cache, objects, ca_certificate=ca_certificate, clock=clock),
+            cache=cache,
+            resources=namespaces.RESOURCES,
+        ),
+        Controller(
+            "endpoints",
+            endpoints.EndpointsReconciler(cache, objects),
+            cache=cache,
+            resources=endpoints.RESOURCES,
+            workers=8,
+        ),
+        NodeLifecycle(cache, objects, recorder, liveness=liveness, grace_s=node_grace_s, clock=clock),
+        Controller(
+            "taint-eviction",
+            taint_eviction.TaintEvictionReconciler(cache, objects, recorder, clock=clock),
+            cache=cache,
+            resources=taint_eviction.RESOURCES,
+        ),
+        Controller(
+            "pod-garbage-collector",
+            pod_gc.PodGarbageCollector(cache, objects),
+            cache=cache,
+            resources=pod_gc.RESOURCES,
+            workers=8,
+        ),
+    ]

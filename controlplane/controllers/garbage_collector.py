@@ -143,7 +143,7 @@ class GarbageCollector:
                 solid.append(reference)
             elif owner is None:
                 absent.append(reference)
-            elif _deletes_in_foreground(owner.obj) and reference.get("blockOwnerDeletion"):
+            elif _deletes_in_foreground(owner.obj):
                 waiting.append(reference)
             else:
                 solid.append(reference)

@@ -21,12 +21,13 @@ RESYNC_S = 600.0
 _SLICE = 200
 
 
-def _nothing_to_forget() -> None:
+def _nothing() -> None:
     pass
 
 
 class Informer:
-    """``observe`` gets each event in order, synchronously; ``reset`` is called before a list starts over.
+    """``observe`` gets each event in order, synchronously; ``reset`` is called before a list starts over,
+    ``listed`` when it is complete.
 
     Listed objects come as ADDED events, also those that were seen before.
     """
@@ -38,7 +39,8 @@ class Informer:
         *,
         resources: Sequence[Resource],
         observe: Callable[[CacheEvent], None],
-        reset: Callable[[], None] = _nothing_to_forget,
+        reset: Callable[[], None] = _nothing,
+        listed: Callable[[], None] = _nothing,
         resync_s: float = RESYNC_S,
     ) -> None:
         self._name = name
@@ -46,6 +48,7 @@ class Informer:
         self._resources = tuple(resources)
         self._observe = observe
         self._reset = reset
+        self._listed = listed
         self._resync_s = resync_s
 
     async def run(self) -> None:
@@ -67,6 +70,7 @@ class Informer:
         # Taken in one go, before the first await: exactly the state that the subscription starts from.
         entries = [entry for resource in self._resources for entry in self._cache.list(resource)]
         await self._feed(CacheEvent("ADDED", entry, None, entry.revision) for entry in entries)
+        self._listed()
 
     async def _feed(self, events: Iterable[CacheEvent]) -> None:
         for position, event in enumerate(events):

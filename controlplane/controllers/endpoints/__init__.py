@@ -1,0 +1,1 @@
+"""Endpoints of Services: EndpointSlices are the source, the older Endpoints object mirrors them."""
