@@ -120,6 +120,8 @@ class MemoryStore:
         return self._put(key, value, lease)
 
     async def update(self, key: str, value: bytes, *, expected: int, lease: int = 0, fence: Fence | None = None) -> int:
+        if expected <= 0:
+            raise ValueError(f"update of {key} without the revision that it is based on")
         await self._enter_write(lease)
         self._check_fence(fence)
         current = self._current(key)

@@ -135,7 +135,10 @@ class Store(Protocol):
         """Write a key that must not exist; its revision. KeyExistsError, FencedError, OutOfSpaceError."""
 
     async def update(self, key: str, value: bytes, *, expected: int, lease: int = 0, fence: Fence | None = None) -> int:
-        """Replace a key whose mod revision must be ``expected``; the new one. RevisionConflictError, FencedError."""
+        """Replace a key whose mod revision must be ``expected``; the new one. RevisionConflictError, FencedError.
+
+        ValueError for ``expected`` 0, which is no revision that a key can have.
+        """
 
     async def delete(self, key: str, *, expected: int = 0, fence: Fence | None = None) -> int:
         """Remove a key, at ``expected`` if not 0; the delete's revision. RevisionConflictError (also if absent)."""

@@ -114,6 +114,8 @@ class EtcdStore:
         return _revision(response)
 
     async def update(self, key: str, value: bytes, *, expected: int, lease: int = 0, fence: Fence | None = None) -> int:
+        if expected <= 0:
+            raise ValueError(f"update of {key} without the revision that it is based on")
         name = key.encode()
         put = messages.put(name, value, lease)
         response = await self._write(name, messages.modified_at(name, expected), put, fence)

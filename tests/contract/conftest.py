@@ -1,0 +1,173 @@
+"""Real etcd servers for the contract suite, and a network between store and server that can be cut.
+
+Each server listens on unix sockets in a directory of its own, which can't collide with anything on the machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import AsyncGenerator, Generator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from controlplane.store.etcd import EtcdStore
+from controlplane.store.memory import MemoryStore
+from controlplane.store.store import Backend
+
+
+class EtcdServer:
+    """One etcd on its own data directory, which survives :meth:`kill` and a new :meth:`start`."""
+
+    def __init__(self, *, extra_arguments: tuple[str, ...] = ()) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="fe-"))
+        self._extra_arguments = extra_arguments
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def socket(self) -> Path:
+        return self.directory / "client:0"
+
+    @property
+    def endpoint(self) -> str:
+        return f"unix://{self.socket}"
+
+    def start(self) -> None:
+        arguments = ["etcd", "--data-dir", "data", *self._extra_arguments]
+        for role in ("listen-client", "advertise-client"):
+            arguments += [f"--{role}-urls", "unix://client:0"]
+        for role in ("listen-peer-urls", "initial-advertise-peer-urls"):
+            arguments += [f"--{role}", "unix://peer:0"]
+        arguments += ["--initial-cluster", "default=unix://peer:0"]
+        with (self.directory / "log").open("ab") as log:
+            self._process = subprocess.Popen(arguments, cwd=self.directory, stdout=log, stderr=log)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def remove(self) -> None:
+        self.kill()
+        shutil.rmtree(self.directory)
+
+
+class Network:
+    """A TCP port that leads to an etcd server's socket until it is told to cut connections."""
+
+    def __init__(self, target: Path) -> None:
+        self._target = target
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._server: asyncio.Server | None = None
+        self.cuts = 0
+
+    @property
+    def endpoint(self) -> str:
+        assert self._server is not None
+        host, port = self._server.sockets[0].getsockname()
+        return f"http://{host}:{port}"
+
+    async def open(self) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+
+    async def close(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        self.cut()
+        await self._server.wait_closed()
+
+    def cut(self) -> None:
+        """Break every connection that is open now, in the middle of whatever it carries."""
+        self.cuts += 1
+        for writer in self._writers:
+            writer.transport.abort()
+
+    async def cut_at_random(self, seed: int) -> None:
+        """Cut again and again, a few to some hundred milliseconds apart, until cancelled."""
+        moments = random.Random(seed)
+        while True:
+            await asyncio.sleep(moments.expovariate(1 / 0.08))
+            self.cut()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            there_reader, there_writer = await asyncio.open_unix_connection(str(self._target))
+            pair = {writer, there_writer}
+            self._writers |= pair
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(_copy(reader, there_writer))
+                    tasks.create_task(_copy(there_reader, writer))
+            finally:
+                self._writers -= pair
+        writer.close()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(OSError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    writer.transport.abort()
+
+
+@pytest.fixture
+def etcd() -> Generator[EtcdServer]:
+    """A running etcd with an empty key space."""
+    server = EtcdServer()
+    server.start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+async def etcd_store(etcd: EtcdServer) -> AsyncGenerator[EtcdStore]:
+    """A store on a running, empty etcd."""
+    store = EtcdStore([etcd.endpoint])
+    await store.start()
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+async def network(etcd: EtcdServer) -> AsyncGenerator[Network]:
+    """A connection to ``etcd`` that can be cut."""
+    network = Network(etcd.socket)
+    await network.open()
+    yield network
+    await network.close()
+
+
+@pytest.fixture
+def small_etcd() -> Generator[EtcdServer]:
+    """An etcd that has room for very little."""
+    server = EtcdServer(extra_arguments=("--quota-backend-bytes", str(2 << 20)))
+    server.start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture(params=["memory", pytest.param("etcd", marks=pytest.mark.etcd)])
+async def store(request: pytest.FixtureRequest) -> AsyncGenerator[Backend]:
+    """An empty store of each kind."""
+    if request.param == "memory":
+        yield MemoryStore()
+        return
+    server = EtcdServer()
+    server.start()
+    store = EtcdStore([server.endpoint])
+    await store.start()
+    yield store
+    await store.close()
+    server.remove()
