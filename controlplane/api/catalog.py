@@ -1,0 +1,151 @@
+"""What is served, group by group: the registry's resources, their subresources, and the virtual ones beside them.
+
+Discovery and OpenAPI are written from this one description, so that they can't tell different stories.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from flotilla.api.registry import Registry, Resource
+
+READ_ONLY = ("get", "list")
+METRICS_GROUP = "metrics.k8s.io"
+_SUBRESOURCE_VERBS = {
+    "status": ("get", "patch", "update"),
+    "scale": ("get", "patch", "update"),
+    "finalize": ("update",),
+    "log": ("get",),
+    "binding": ("create",),
+}
+_SUBRESOURCE_KINDS = {"scale": ("autoscaling", "v1", "Scale"), "binding": ("", "v1", "Binding")}
+_PREFERRED_ORDER = ("", "apps", "autoscaling", "coordination.k8s.io", "discovery.k8s.io")
+
+
+@dataclass(frozen=True, slots=True)
+class ServedSubresource:
+    """A subresource; its kind may be of another group than its resource's."""
+
+    name: str
+    kind: str
+    group: str
+    version: str
+    verbs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """One resource as discovery shows it. ``row`` is its row in the registry, None for a virtual resource."""
+
+    plural: str
+    singular: str
+    kind: str
+    namespaced: bool
+    verbs: tuple[str, ...]
+    short_names: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    subresources: tuple[ServedSubresource, ...] = ()
+    row: Resource | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupVersion:
+    """One version of a group."""
+
+    group: str
+    version: str
+    resources: list[Served] = field(default_factory=list)
+
+    @property
+    def api_version(self) -> str:
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def path(self) -> str:
+        """The path under which it is served, without the leading slash."""
+        return f"apis/{self.api_version}" if self.group else f"api/{self.version}"
+
+
+def served_resource(resource: Resource) -> Served:
+    """A registry row as discovery shows it."""
+    subresources = []
+    for name in resource.subresources:
+        group, version, kind = _SUBRESOURCE_KINDS.get(name, (resource.group, resource.version, resource.kind))
+        verbs = _SUBRESOURCE_VERBS.get(name, ("get",))
+        subresources.append(ServedSubresource(name, kind, group, version, verbs))
+    return Served(
+        plural=resource.plural,
+        singular=resource.singular,
+        kind=resource.kind,
+        namespaced=resource.namespaced,
+        verbs=resource.verbs,
+        short_names=resource.short_names,
+        categories=resource.categories,
+        subresources=tuple(subresources),
+        row=resource,
+    )
+
+
+def metrics_group() -> GroupVersion:
+    """``metrics.k8s.io``: what nodes and pods use now, read from samples and stored nowhere."""
+    return GroupVersion(
+        METRICS_GROUP,
+        "v1beta1",
+        [
+            Served(plural="nodes", singular="node", kind="NodeMetrics", namespaced=False, verbs=READ_ONLY),
+            Served(plural="pods", singular="pod", kind="PodMetrics", namespaced=True, verbs=READ_ONLY),
+        ],
+    )
+
+
+def review_groups() -> tuple[GroupVersion, ...]:
+    """The questions a client may ask about itself; they are answered and stored nowhere."""
+    create = ("create",)
+    whoami = Served(
+        plural="selfsubjectreviews",
+        singular="selfsubjectreview",
+        kind="SelfSubjectReview",
+        namespaced=False,
+        verbs=create,
+    )
+    can_i = Served(
+        plural="selfsubjectaccessreviews",
+        singular="selfsubjectaccessreview",
+        kind="SelfSubjectAccessReview",
+        namespaced=False,
+        verbs=create,
+    )
+    return (
+        GroupVersion("authentication.k8s.io", "v1", [whoami]),
+        GroupVersion("authorization.k8s.io", "v1", [can_i]),
+    )
+
+
+class Catalog:
+    """All group versions, in the order of discovery: core first, within a group the preferred version first."""
+
+    def __init__(self, registry: Registry, extra: Sequence[GroupVersion] = ()) -> None:
+        found: dict[tuple[str, str], GroupVersion] = {}
+        for resource in registry.all():
+            key = (resource.group, resource.version)
+            served = found.setdefault(key, GroupVersion(resource.group, resource.version))
+            served.resources.append(served_resource(resource))
+        versions = [*found.values(), *extra]
+        self.versions = tuple(sorted(versions, key=lambda version: _rank(version.group)))
+
+    def groups(self) -> dict[str, list[GroupVersion]]:
+        """Versions by group, the core group left out."""
+        groups: dict[str, list[GroupVersion]] = {}
+        for version in self.versions:
+            if version.group:
+                groups.setdefault(version.group, []).append(version)
+        return groups
+
+    def core(self) -> list[GroupVersion]:
+        return [version for version in self.versions if not version.group]
+
+
+def _rank(group: str) -> tuple[int, str]:
+    order = _PREFERRED_ORDER.index(group) if group in _PREFERRED_ORDER else len(_PREFERRED_ORDER)
+    return order, group

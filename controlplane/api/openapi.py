@@ -1,0 +1,221 @@
+"""OpenAPI documents, generated from the published schema and the catalog: version 3 per group version, version 2 whole.
+
+Building them takes a few hundred milliseconds and some megabytes, so each is built in a thread when it is first asked
+for, and only its bytes are kept. Version 3 documents are named by a hash of their content; clients cache them forever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import zlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from aiohttp import web
+
+from controlplane.api.catalog import Catalog, GroupVersion
+from controlplane.api.negotiation import JSON, accepts_gzip, media_ranges, unacceptable
+from controlplane.api.openapi_paths import Document, Operation, paths_of, query_parameter
+from controlplane.api.responses import JSON_CONTENT
+from controlplane.api.version import GIT_VERSION
+from flotilla.api.errors import not_found
+from flotilla.api.objects import encode
+from flotilla.api.schema_source import SHARED_DEFINITIONS, described_definitions
+
+_PREFIX = "#/$defs/"
+_V3_PREFIX = "#/components/schemas/"
+_V2_PREFIX = "#/definitions/"
+_INT_OR_STRING = "io.k8s.apimachinery.pkg.util.intstr.IntOrString"
+_GVK = "x-kubernetes-group-version-kind"
+_INFO = {"title": "Kubernetes", "version": GIT_VERSION}
+
+
+class Documents:
+    """Serves ``/openapi/v2`` and ``/openapi/v3``."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._versions = {version.path: version for version in catalog.versions}
+        self._catalog = catalog
+        self._built: dict[str, tuple[bytes, str]] = {}
+        self._building = asyncio.Lock()
+
+    async def answer(self, request: web.BaseRequest) -> web.Response:
+        """The document at the request's path. NotFound, NotAcceptable."""
+        path = request.path.strip("/")
+        _require_json(request.headers.get("Accept", ""))
+        if path == "openapi/v2":
+            body, digest = await self._document("v2", lambda: encode(build_v2(self._catalog)))
+            return _answer(request, body, digest, immutable=False)
+        if path == "openapi/v3":
+            return await self._root(request)
+        version = self._versions.get(path.removeprefix("openapi/v3/"))
+        if version is None:
+            raise not_found("openapi", path)
+        body, digest = await self._version(version)
+        return _answer(request, body, digest, immutable=request.query.get("hash") == digest)
+
+    async def _version(self, version: GroupVersion) -> tuple[bytes, str]:
+        return await self._document(version.path, lambda: encode(build_v3(version)))
+
+    async def _root(self, request: web.BaseRequest) -> web.Response:
+        paths = {}
+        for path, version in self._versions.items():
+            _, digest = await self._version(version)
+            paths[path] = {"serverRelativeURL": f"/openapi/v3/{path}?hash={digest}"}
+        body = encode({"paths": paths})
+        return _answer(
+            request, zlib.compress(body, wbits=31), hashlib.sha256(body).hexdigest().upper(), immutable=False
+        )
+
+    async def _document(self, name: str, build: Callable[[], bytes]) -> tuple[bytes, str]:
+        """A document, gzipped, and its hash; built at most once."""
+        async with self._building:
+            if name not in self._built:
+                self._built[name] = await asyncio.to_thread(_packed, build)
+            return self._built[name]
+
+
+def _packed(build: Callable[[], bytes]) -> tuple[bytes, str]:
+    body = build()
+    return zlib.compress(body, wbits=31), hashlib.sha512(body).hexdigest().upper()
+
+
+def _require_json(accept: str) -> None:
+    wanted = {media.type for media in media_ranges(accept)}
+    if accept and not wanted & {JSON, "application/*", "*/*"}:
+        raise unacceptable()
+
+
+def _answer(request: web.BaseRequest, packed: bytes, digest: str, *, immutable: bool) -> web.Response:
+    etag = f'"{digest}"'
+    headers = {"ETag": etag, "Vary": "Accept, Accept-Encoding"}
+    if immutable:
+        headers["Cache-Control"] = "public, immutable"
+    else:
+        headers["Cache-Control"] = "no-cache, private"
+    if request.headers.get("If-None-Match") == etag:
+        return web.Response(status=304, headers=headers)
+    if accepts_gzip(request.headers.get("Accept-Encoding", "")):
+        return web.Response(body=packed, content_type=JSON_CONTENT, headers=headers | {"Content-Encoding": "gzip"})
+    return web.Response(body=zlib.decompress(packed, wbits=31), content_type=JSON_CONTENT, headers=headers)
+
+
+def build_v3(version: GroupVersion) -> Document:
+    """The OpenAPI 3 document of one group version."""
+    roots = [served.row.definition for served in version.resources if served.row is not None]
+    schemas = _schemas(roots, _V3_PREFIX) if roots else {}
+    paths: Document = {}
+    for path in paths_of(version):
+        entry: Document = {"parameters": [_placeholder_v3(name) for name in path.placeholders]}
+        for operation in path.operations:
+            entry[operation.method] = _operation_v3(operation, schemas)
+        paths[path.path] = entry
+    return {"openapi": "3.0.0", "info": _INFO, "paths": paths, "components": {"schemas": schemas}}
+
+
+def _operation_v3(operation: Operation, schemas: Document) -> Document:
+    described = _described(operation)
+    described["parameters"] = [_parameter_v3(name) for name in operation.query]
+    if operation.body in schemas:
+        schema = {"$ref": _V3_PREFIX + operation.body}
+        described["requestBody"] = {"content": {media: {"schema": schema} for media in operation.media_types}}
+    content = {"text/plain": {"schema": {"type": "string"}}}
+    if operation.response in schemas:
+        content = {JSON_CONTENT: {"schema": {"$ref": _V3_PREFIX + operation.response}}}
+    described["responses"] = {"200": {"description": "OK", "content": content}}
+    return described
+
+
+def _described(operation: Operation) -> Document:
+    return {
+        "description": operation.description,
+        "operationId": operation.operation_id,
+        "x-kubernetes-action": operation.action,
+        _GVK: operation.gvk,
+    }
+
+
+def _parameter_v3(name: str) -> Document:
+    type_, description = query_parameter(name)
+    return {"name": name, "in": "query", "description": description, "schema": {"type": type_, "uniqueItems": True}}
+
+
+def _placeholder_v3(name: str) -> Document:
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string", "uniqueItems": True}}
+
+
+def build_v2(catalog: Catalog) -> Document:
+    """The OpenAPI 2 document of everything."""
+    roots = [served.row.definition for version in catalog.versions for served in version.resources if served.row]
+    definitions = _schemas(roots, _V2_PREFIX)
+    paths: Document = {}
+    for version in catalog.versions:
+        for path in paths_of(version):
+            entry: Document = {"parameters": [_placeholder_v2(name) for name in path.placeholders]}
+            for operation in path.operations:
+                entry[operation.method] = _operation_v2(operation, definitions)
+            paths[path.path] = entry
+    return {"swagger": "2.0", "info": _INFO, "paths": paths, "definitions": definitions}
+
+
+def _operation_v2(operation: Operation, definitions: Document) -> Document:
+    described = _described(operation)
+    described |= {"consumes": list(operation.media_types), "produces": [JSON_CONTENT], "schemes": ["https"]}
+    parameters = [_parameter_v2(name) for name in operation.query]
+    if operation.body in definitions:
+        schema = {"$ref": _V2_PREFIX + operation.body}
+        parameters.append({"name": "body", "in": "body", "required": operation.method != "delete", "schema": schema})
+    described["parameters"] = parameters
+    response: Document = {"description": "OK"}
+    if operation.response in definitions:
+        response["schema"] = {"$ref": _V2_PREFIX + operation.response}
+    described["responses"] = {"200": response}
+    return described
+
+
+def _parameter_v2(name: str) -> Document:
+    type_, description = query_parameter(name)
+    return {"name": name, "in": "query", "description": description, "type": type_, "uniqueItems": True}
+
+
+def _placeholder_v2(name: str) -> Document:
+    return {"name": name, "in": "path", "required": True, "type": "string", "uniqueItems": True}
+
+
+def _schemas(roots: Sequence[str], prefix: str) -> Document:
+    definitions = described_definitions([*roots, *(f"{name}List" for name in roots), *SHARED_DEFINITIONS])
+    return {name: _rewritten(schema, prefix, name) for name, schema in sorted(definitions.items())}
+
+
+def _rewritten(schema: Document, prefix: str, name: str = "") -> Document:
+    """A definition in OpenAPI's dialect: no nullable types, no enums for versions, references into the document."""
+    if name == _INT_OR_STRING:
+        return {"type": "string", "format": "int-or-string", "description": schema.get("description", "")}
+    if "oneOf" in schema and all("type" in part for part in schema["oneOf"]):
+        return {"type": "string"} | {key: value for key, value in schema.items() if key == "description"}
+    result: Document = {}
+    for key, value in schema.items():
+        result |= _rewritten_item(key, value, prefix)
+    if "$ref" in result and len(result) > 1 and prefix == _V3_PREFIX:
+        result = {"allOf": [{"$ref": result.pop("$ref")}]} | result
+    return result
+
+
+def _rewritten_item(key: str, value: Any, prefix: str) -> Document:
+    if key == "$ref":
+        return {key: prefix + value.removeprefix(_PREFIX)}
+    if key == "type" and isinstance(value, list):
+        return {key: value[0]}
+    if key == "properties":
+        return {key: {name: _without_enum(name, _rewritten(child, prefix)) for name, child in value.items()}}
+    if key in ("items", "additionalProperties") and isinstance(value, dict):
+        return {key: _rewritten(value, prefix)}
+    return {key: value}
+
+
+def _without_enum(name: str, schema: Document) -> Document:
+    """The schema's own types pin apiVersion and kind; the published documents leave them open."""
+    if name in ("apiVersion", "kind"):
+        schema.pop("enum", None)
+    return schema

@@ -1,0 +1,39 @@
+"""GET of one object, and LIST."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from controlplane.api.call import Call
+from controlplane.api.lists import Lister, parse_revision
+from controlplane.api.responses import compressed, json_response
+from controlplane.api.tables import check_include, render_list, render_one
+from controlplane.store.cache import Cache
+from flotilla.api.errors import not_found
+from flotilla.api.registry import Resource
+
+
+class Reads:
+    """Handlers of the reading verbs other than watch."""
+
+    def __init__(self, cache: Cache, lister: Lister) -> None:
+        self._cache = cache
+        self._lister = lister
+
+    async def get(self, call: Call, resource: Resource) -> web.Response:
+        info, form = call.info, call.form
+        await self._lister.reach(parse_revision(call.query.get("resourceVersion", "")))
+        entry = self._cache.get(resource, info.namespace, info.name)
+        if entry is None:
+            raise not_found(resource.plural, info.name, group=resource.group)
+        if not form.kind:
+            return json_response(entry.data)
+        include = check_include(call.query.get("includeObject", ""))
+        return json_response(render_one(resource, entry.obj, entry.data, form, include=include))
+
+    async def list(self, call: Call, resource: Resource) -> web.Response:
+        form = call.form
+        include = check_include(call.query.get("includeObject", ""))
+        listing = await self._lister.list(call, resource)
+        body = await render_list(resource, listing.entries, form, metadata=listing.metadata, include=include)
+        return await compressed(call.request, json_response(body, warnings=call.warnings))

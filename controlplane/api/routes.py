@@ -1,0 +1,156 @@
+"""From a request to the function that answers it.
+
+Resources are rows of the registry: the routes are the product of what a row says (verbs, subresources) and the handlers
+of the verbs, so that a new kind needs no route.
+"""
+
+from __future__ import annotations
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry, generate_latest
+
+from controlplane.api import bindings, health, reviews
+from controlplane.api.authz import Authorizer
+from controlplane.api.call import Call
+from controlplane.api.catalog import METRICS_GROUP, Catalog, metrics_group, review_groups
+from controlplane.api.discovery import Discovery
+from controlplane.api.health import Health
+from controlplane.api.lists import Lister
+from controlplane.api.logs import Logs, LogSource
+from controlplane.api.openapi import Documents
+from controlplane.api.operations import Operations
+from controlplane.api.reads import Reads
+from controlplane.api.responses import object_response
+from controlplane.api.scale import Scales
+from controlplane.api.usage import MetricsSource, Usage, path_not_found
+from controlplane.api.version import version_info
+from controlplane.api.watch import Watches
+from controlplane.api.writes import Writes
+from controlplane.store.cache import Cache
+from flotilla.api.errors import method_not_allowed
+from flotilla.api.registry import Registry, Resource
+
+_METRICS_CONTENT = "text/plain; version=0.0.4; charset=utf-8"
+_LISTED_PATHS = ("/api", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version")
+
+
+class Routes:
+    """Every handler of the server."""
+
+    def __init__(
+        self,
+        operations: Operations,
+        cache: Cache,
+        *,
+        registry: Registry,
+        authorizer: Authorizer,
+        logs: LogSource,
+        metrics: MetricsSource,
+        collectors: CollectorRegistry,
+        server_address: str = "",
+    ) -> None:
+        lister = Lister(operations.store, cache)
+        catalog = Catalog(registry, (metrics_group(), *review_groups()))
+        self._operations = operations
+        self._registry = registry
+        self._authorizer = authorizer
+        self._collectors = collectors
+        self._reads = Reads(cache, lister)
+        self._writes = Writes(operations, lister)
+        self._scales = Scales(operations, cache, lister)
+        self._usage = Usage(metrics, cache)
+        self._discovery = Discovery(catalog, server_address=server_address)
+        self._documents = Documents(catalog)
+        self._health = Health(
+            {
+                "cache-synced": lambda: "" if cache.synced else "the cache has not read the store yet",
+                "store": lambda: "" if cache.connected else "the store can't be reached",
+            }
+        )
+        self.watches = Watches(cache, lister)
+        self.logs = Logs(logs, cache, lister)
+
+    async def answer(self, call: Call) -> web.StreamResponse:
+        """Answer an authorized request. Raises ApiError."""
+        info = call.info
+        if not info.is_resource:
+            return await self._answer_path(call)
+        if info.group == METRICS_GROUP and info.version == "v1beta1":
+            return await self._usage.answer(call)
+        if info.group in reviews.GROUPS and info.version == "v1" and reviews.serves(info):
+            return await reviews.answer_review(call, self._authorizer)
+        resource = self._registry.find(info.group, info.version, info.plural)
+        if resource is None or (info.namespace and not resource.namespaced and info.plural != "namespaces"):
+            raise path_not_found()
+        if info.subresource:
+            return await self._answer_subresource(call, resource)
+        return await self._answer_object(call, resource)
+
+    async def _answer_path(self, call: Call) -> web.StreamResponse:
+        path = call.info.path.rstrip("/") or "/"
+        if call.info.verb != "get":
+            raise method_not_allowed() if path in _LISTED_PATHS else path_not_found()
+        if path == "/":
+            return object_response({"paths": list(_LISTED_PATHS)})
+        if path == "/version":
+            return object_response(version_info())
+        if path == "/metrics":
+            return web.Response(body=generate_latest(self._collectors), headers={"Content-Type": _METRICS_CONTENT})
+        if path.startswith(health.PATHS):
+            return self._health.answer(call)
+        if path.startswith("/openapi/"):
+            return await self._documents.answer(call.request)
+        document = self._discovery.answer(call.request)
+        if document is None:
+            raise path_not_found()
+        return document
+
+    async def _answer_object(self, call: Call, resource: Resource) -> web.StreamResponse:
+        verb, info = call.info.verb, call.info
+        if verb not in resource.verbs:
+            raise method_not_allowed()
+        if resource.namespaced and not info.namespace and verb not in ("list", "watch"):
+            raise method_not_allowed() if not info.name else path_not_found()
+        if verb == "create" and info.name:
+            raise method_not_allowed()
+        if verb in ("update", "patch") and not info.name:
+            raise method_not_allowed()
+        match verb:
+            case "get":
+                return await self._reads.get(call, resource)
+            case "list":
+                return await self._reads.list(call, resource)
+            case "watch":
+                return await self.watches.serve(call, resource)
+            case "create":
+                return await self._writes.create(call, resource)
+            case "update":
+                return await self._writes.update(call, resource)
+            case "patch":
+                return await self._writes.patch(call, resource)
+            case "delete":
+                return await self._writes.delete(call, resource)
+        return await self._writes.delete_collection(call, resource)
+
+    async def _answer_subresource(self, call: Call, resource: Resource) -> web.StreamResponse:
+        info = call.info
+        if info.subresource not in resource.subresources or (resource.namespaced and not info.namespace):
+            raise path_not_found()
+        match info.subresource, info.verb:
+            case "log", "get":
+                return await self.logs.serve(call)
+            case "binding", "create":
+                return await bindings.bind(call, self._operations)
+            case "scale", "get":
+                return await self._scales.get(call, resource)
+            case "scale", "update":
+                return await self._scales.update(call, resource)
+            case "scale", "patch":
+                return await self._scales.patch(call, resource)
+            case "status", "get":
+                return await self._reads.get(call, resource)
+            case ("status", "update") | ("finalize", "update"):
+                return await self._writes.update(call, resource, info.subresource)
+            case "status", "patch":
+                return await self._writes.patch(call, resource, info.subresource)
+        raise method_not_allowed()
