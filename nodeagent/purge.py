@@ -49,7 +49,11 @@ def stop_containers(cgroup_parent: str, *, grace_s: float) -> int:
 
 def purge_node(data_dir: Path, run_dir: Path, *, cgroup_parent: str) -> None:
     """Remove mounts, network and cgroups of the node; files are the caller's to remove. Raises PurgeError."""
-    ServiceTable().purge()
+    services = ServiceTable()
+    try:
+        services.purge()
+    finally:
+        services.close()
     PodNetwork.purge(run_dir)
     for target in mounts_below([data_dir, run_dir], Path("/proc/self/mountinfo").read_text(encoding="utf-8")):
         _unmount(target)

@@ -1,7 +1,8 @@
 """The command line program: which commands there are, and what their failures look like.
 
 A command is a function in a module of its own that is imported only when the command is asked for: the start of
-``flotilla get`` pays for nothing but itself. Only ``--help`` and shell completion load every module.
+``flotilla get`` pays for nothing but itself. Only ``--help`` and shell completion load every module. The long-running
+processes don't even load the command line library.
 
 Failures go to standard error with exit code 1, a wrong use of the command line included, as users of kubectl expect.
 """
@@ -11,11 +12,13 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-
+from flotilla.cli import processes
 from flotilla.cli.failures import CommandError
+
+if TYPE_CHECKING:
+    import typer
 
 COMPLETION_VARIABLE = "_FLOTILLA_COMPLETE"
 
@@ -33,9 +36,6 @@ COMMANDS: dict[str, str] = {
     "image": "flotilla.cli.image:app",
     "token": "flotilla.cli.token:app",
     "completion": "flotilla.cli.completion:completion",
-    "server": "flotilla.cli.processes:server",
-    "agent": "flotilla.cli.processes:agent",
-    "dns": "flotilla.cli.processes:dns",
 }
 
 PANELS = {
@@ -43,17 +43,17 @@ PANELS = {
     "down": "Cluster",
     "image": "Cluster",
     "token": "Cluster",
-    "server": "Processes (started by up)",
-    "agent": "Processes (started by up)",
-    "dns": "Processes (started by up)",
     "version": "Other",
     "completion": "Other",
 }
 
 
 def main() -> None:
-    """Run the program on ``sys.argv``; never returns."""
+    """Run the program on ``sys.argv``."""
     arguments = sys.argv[1:]
+    if arguments and arguments[0] in processes.NAMES:
+        processes.run_process(arguments)
+        return
     try:
         build_app(_wanted(arguments))(args=arguments, prog_name="flotilla", standalone_mode=True)
     except CommandError as error:
@@ -69,19 +69,22 @@ def main() -> None:
 
 def fail(message: str, *, code: int = 1) -> None:
     """Print ``message`` on standard error, in red where that is a terminal, and leave with ``code``."""
-    prefix = typer.style("error:", fg="red", bold=True) if sys.stderr.isatty() else "error:"
+    prefix = "\033[1;31merror:\033[0m" if sys.stderr.isatty() else "error:"
     print(message if message.startswith("Error ") else f"{prefix} {message}", file=sys.stderr)
     sys.exit(code)
 
 
 def build_app(names: list[str]) -> typer.Typer:
     """The program with the commands ``names`` only."""
+    import typer
+
     app = typer.Typer(
         name="flotilla",
         no_args_is_help=True,
         add_completion=False,
         rich_markup_mode="rich",
         pretty_exceptions_enable=False,
+        epilog=f"Processes that up starts: {', '.join(processes.NAMES)} (see flotilla server --help).",
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(program)
@@ -111,7 +114,7 @@ def _register(app: typer.Typer, name: str) -> None:
     module, attribute = COMMANDS[name].split(":")
     target: Any = getattr(import_module(module), attribute)
     panel = PANELS.get(name, "Objects")
-    if isinstance(target, typer.Typer):
+    if attribute == "app":
         app.add_typer(target, name=name, rich_help_panel=panel)
     else:
         app.command(name, rich_help_panel=panel)(target)

@@ -1,113 +1,154 @@
 """The long-running processes, one a role: their command lines, and nothing else.
 
 ``flotilla up`` and the systemd units start these; the arguments are the whole configuration of a process, so that
-``ps`` shows how it was started. The roles' modules are imported only by the process that plays the role.
+``ps`` shows how it was started. They are parsed by ``argparse``: the library of the other commands would stay in memory
+with each process for as long as it runs, and delay its restart. The roles' modules are imported only by the process
+that plays the role.
 """
 
 from __future__ import annotations
 
 import socket
+import sys
+from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser, Namespace
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
 
-import typer
+from flotilla.logs import LEVELS, configure_logging
 
-from flotilla.logs import LEVELS, LogFormat, configure_logging
-
-LogLevel = Annotated[str, typer.Option("--log-level", help=f"Least level to log: {', '.join(LEVELS)}.")]
-LogFormatOption = Annotated[LogFormat, typer.Option("--log-format", help="Form of a log line.")]
-RunDir = Annotated[Path, typer.Option(help="Directory of run-time files, on a tmpfs.")]
+NAMES = ("server", "agent", "dns")
 
 
-def server(
-    data_dir: Annotated[Path, typer.Option(help="Directory of the server's own files.")],
-    etcd: Annotated[str, typer.Option(help="URLs of etcd, separated by commas.")],
-    pki_dir: Annotated[
-        Path | None, typer.Option(help="Directory of keys and certificates.", show_default="DATA_DIR/pki")
-    ] = None,
-    listen: Annotated[str, typer.Option(help="Address of the API.")] = "0.0.0.0:6443",
-    dispatcher_listen: Annotated[str, typer.Option(help="Address that agents dial.")] = "0.0.0.0:6444",
-    cluster_cidr: Annotated[str, typer.Option(help="Network of the pods.")] = "10.42.0.0/16",
-    service_cidr: Annotated[str, typer.Option(help="Network of the services.")] = "10.43.0.0/16",
-    cluster_dns: Annotated[str, typer.Option(help="Service address of the cluster's DNS.")] = "10.43.0.10",
-    cluster_domain: Annotated[str, typer.Option(help="DNS domain of the cluster.")] = "cluster.local",
-    node_grace: Annotated[float, typer.Option(help="Seconds without contact until a node counts as lost.")] = 4.0,
-    identity: Annotated[str, typer.Option(help="This server's name among several.", show_default="host name")] = "",
-    log_level: LogLevel = "info",
-    log_format: LogFormatOption = "logfmt",
-) -> None:
-    """Run the control plane: API, controllers, scheduler, autoscaler, dispatcher.
+class _Parser(ArgumentParser):
+    """A parser that leaves with 1 on wrong use, as every other failure does."""
 
-    Example: [bold]flotilla server --data-dir /var/lib/flotilla --etcd https://127.0.0.1:6445[/bold]
-    """
-    configure_logging("server", level=log_level, log_format=log_format)
+    def error(self, message: str) -> None:  # type: ignore[override]
+        self.print_usage(sys.stderr)
+        self.exit(1, f"error: {message}\n")
+
+
+def run_process(arguments: Sequence[str]) -> None:
+    """Play the role that the first of ``arguments`` names, until the process is told to stop."""
+    name = arguments[0]
+    parser, run = _roles()[name]
+    options = parser.parse_args(arguments[1:])
+    configure_logging(name, level=options.log_level, log_format=options.log_format)
+    run(options)
+
+
+def _roles() -> dict[str, tuple[ArgumentParser, Callable[[Namespace], None]]]:
+    return {
+        "server": (_server_parser(), _run_server),
+        "agent": (_agent_parser(), _run_agent),
+        "dns": (_dns_parser(), _run_dns),
+    }
+
+
+def _parser(name: str, description: str, example: str) -> ArgumentParser:
+    parser = _Parser(
+        prog=f"flotilla {name}",
+        description=description,
+        epilog=f"Example: flotilla {name} {example}",
+        formatter_class=ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--log-level", choices=LEVELS, default="info", help="least level to log")
+    parser.add_argument("--log-format", choices=("logfmt", "json"), default="logfmt", help="form of a log line")
+    return parser
+
+
+def _server_parser() -> ArgumentParser:
+    parser = _parser(
+        "server",
+        "Run the control plane: API, controllers, scheduler, autoscaler, dispatcher.",
+        "--data-dir /var/lib/flotilla --etcd https://127.0.0.1:6445",
+    )
+    add = parser.add_argument
+    add("--data-dir", type=Path, required=True, help="directory of the server's own files")
+    add("--etcd", required=True, help="URLs of etcd, separated by commas")
+    add("--pki-dir", type=Path, help="directory of keys and certificates; DATA_DIR/pki when not given")
+    add("--listen", default="0.0.0.0:6443", help="address of the API")
+    add("--dispatcher-listen", default="0.0.0.0:6444", help="address that agents dial")
+    add("--cluster-cidr", default="10.42.0.0/16", help="network of the pods")
+    add("--service-cidr", default="10.43.0.0/16", help="network of the services")
+    add("--cluster-dns", default="10.43.0.10", help="service address of the cluster's DNS")
+    add("--cluster-domain", default="cluster.local", help="DNS domain of the cluster")
+    add("--node-grace", type=float, default=4.0, help="seconds without contact until a node counts as lost")
+    add("--identity", default=socket.gethostname(), help="this server's name among several")
+    return parser
+
+
+def _run_server(options: Namespace) -> None:
     from controlplane.server import run
 
     from controlplane.settings import ServerSettings
 
     run(
         ServerSettings(
-            data_dir=data_dir,
-            pki_dir=pki_dir or data_dir / "pki",
-            etcd=tuple(url.strip() for url in etcd.split(",")),
-            listen=listen,
-            dispatcher_listen=dispatcher_listen,
-            cluster_cidr=cluster_cidr,
-            service_cidr=service_cidr,
-            cluster_dns=cluster_dns,
-            cluster_domain=cluster_domain,
-            node_grace_s=node_grace,
-            identity=identity or socket.gethostname(),
+            data_dir=options.data_dir,
+            pki_dir=options.pki_dir or options.data_dir / "pki",
+            etcd=tuple(url.strip() for url in options.etcd.split(",")),
+            listen=options.listen,
+            dispatcher_listen=options.dispatcher_listen,
+            cluster_cidr=options.cluster_cidr,
+            service_cidr=options.service_cidr,
+            cluster_dns=options.cluster_dns,
+            cluster_domain=options.cluster_domain,
+            node_grace_s=options.node_grace,
+            identity=options.identity,
         )
     )
 
 
-def agent(
-    data_dir: Annotated[Path, typer.Option(help="Directory of the node's files: pods, images, logs.")],
-    server: Annotated[list[str], typer.Option(help="HOST:PORT of a server's dispatcher; may be repeated.")],
-    ca_file: Annotated[Path, typer.Option(help="Certificate of the cluster's CA.")],
-    run_dir: RunDir = Path("/run/flotilla"),
-    node_name: Annotated[str, typer.Option(help="Name of this node.", show_default="host name")] = "",
-    token_file: Annotated[Path | None, typer.Option(help="Bootstrap token, needed once, to join.")] = None,
-    metrics_listen: Annotated[str, typer.Option(help="Address of /metrics.")] = "127.0.0.1:10250",
-    cgroup_parent: Annotated[str, typer.Option(help="cgroup that holds all pods.")] = "flotilla",
-    log_level: LogLevel = "info",
-    log_format: LogFormatOption = "logfmt",
-) -> None:
-    """Run the node agent, which keeps this machine's pods as the control plane wants them.
+def _agent_parser() -> ArgumentParser:
+    parser = _parser(
+        "agent",
+        "Run the node agent, which keeps this machine's pods as the control plane wants them.",
+        "--data-dir /var/lib/flotilla/node --server 10.0.0.1:6444 --ca-file ca.crt --token-file token",
+    )
+    add = parser.add_argument
+    add("--data-dir", type=Path, required=True, help="directory of the node's files: pods, images, logs")
+    add("--run-dir", type=Path, default=Path("/run/flotilla"), help="directory of run-time files, on a tmpfs")
+    add("--server", action="append", required=True, help="HOST:PORT of a server's dispatcher; may be repeated")
+    add("--node-name", default=socket.gethostname().lower(), help="name of this node")
+    add("--token-file", type=Path, help="bootstrap token, needed once, to join")
+    add("--ca-file", type=Path, required=True, help="certificate of the cluster's CA")
+    add("--metrics-listen", default="127.0.0.1:10250", help="address of /metrics")
+    add("--cgroup-parent", default="flotilla", help="cgroup that holds all pods")
+    return parser
 
-    Example: [bold]flotilla agent --data-dir /var/lib/flotilla/node --server 127.0.0.1:6444 --ca-file ca.crt[/bold]
-    """
-    configure_logging("agent", level=log_level, log_format=log_format)
+
+def _run_agent(options: Namespace) -> None:
     from nodeagent.agent import run
     from nodeagent.settings import AgentSettings
 
     run(
         AgentSettings(
-            data_dir=data_dir,
-            run_dir=run_dir,
-            servers=tuple(server),
-            node_name=node_name or socket.gethostname().lower(),
-            token_file=token_file,
-            ca_file=ca_file,
-            metrics_listen=metrics_listen,
-            cgroup_parent=cgroup_parent,
+            data_dir=options.data_dir,
+            run_dir=options.run_dir,
+            servers=tuple(options.server),
+            node_name=options.node_name,
+            token_file=options.token_file,
+            ca_file=options.ca_file,
+            metrics_listen=options.metrics_listen,
+            cgroup_parent=options.cgroup_parent,
         )
     )
 
 
-def dns(
-    run_dir: RunDir = Path("/run/flotilla"),
-    listen: Annotated[str, typer.Option(help="Address to answer on, port 53.")] = "10.43.0.10",
-    log_level: LogLevel = "info",
-    log_format: LogFormatOption = "logfmt",
-) -> None:
-    """Run the node's DNS, which answers pods' questions for service names and forwards the rest.
+def _dns_parser() -> ArgumentParser:
+    parser = _parser(
+        "dns",
+        "Run the node's DNS, which answers pods' questions for service names and forwards the rest.",
+        "--run-dir /run/flotilla --listen 10.43.0.10",
+    )
+    add = parser.add_argument
+    add("--run-dir", type=Path, default=Path("/run/flotilla"), help="directory of run-time files, on a tmpfs")
+    add("--listen", default="10.43.0.10", help="address to answer on, port 53")
+    return parser
 
-    Example: [bold]flotilla dns --run-dir /run/flotilla --listen 10.43.0.10[/bold]
-    """
-    configure_logging("dns", level=log_level, log_format=log_format)
+
+def _run_dns(options: Namespace) -> None:
     from nodeagent.dns.server import run
     from nodeagent.dns.settings import DnsSettings
 
-    run(DnsSettings(run_dir=run_dir, listen=listen))
+    run(DnsSettings(run_dir=options.run_dir, listen=options.listen))

@@ -126,7 +126,7 @@ def host_addresses() -> list[str]:
     )
     fields = (line.split() for line in output.stdout.splitlines())
     found = [(words[1], words[3].partition("/")[0]) for words in fields if len(words) > 3 and words[2] == "inet"]
-    return [address for link, address in found if not link.startswith(("flotilla", "docker", "cni", "veth", "br-"))]
+    return [address for link, address in found if not link.startswith(("flt", "docker", "cni", "veth", "br-"))]
 
 
 def _give_to_caller(path: Path) -> None:
