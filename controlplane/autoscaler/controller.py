@@ -1,0 +1,284 @@
+"""Evaluates HorizontalPodAutoscalers as samples arrive, and carries decisions out.
+
+There is no period: a round of samples from a node brings up the autoscalers that have pods on it, once a second at most
+each, and a change of an autoscaler or its target brings it up at once. What the stabilization window needs is kept in
+memory; after a restart it begins with the replicas that are there, so that nothing is removed for a whole window.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from controlplane.autoscaler.decision import Bounds, Decision, Explanation, Measured, decide
+from controlplane.autoscaler.measuring import Measurer
+from controlplane.autoscaler.pods import PodReader, pods_of
+from controlplane.autoscaler.readiness import ReadinessTracker
+from controlplane.autoscaler.samples import SampleStore
+from controlplane.autoscaler.stabilization import History, behavior_of
+from controlplane.autoscaler.status import next_status, worth_writing
+from controlplane.autoscaler.target import Target, TargetError, find_target, refers_to
+from controlplane.reconcile.clock import Clock
+from controlplane.reconcile.controller import Controller, ObjectKey
+from controlplane.reconcile.events import EventRecorder
+from controlplane.reconcile.objects import Objects
+from controlplane.reconcile.own_writes import OwnWrites
+from controlplane.reconcile.result import DONE, Result
+from controlplane.store.cache import Cache, CacheEvent, Entry
+from flotilla.api.errors import ApiError
+from flotilla.api.objects import KubeObject, format_time, namespace_of, uid_of
+from flotilla.api.registry import REGISTRY
+from flotilla.api.resources import HORIZONTAL_POD_AUTOSCALERS, PODS
+
+MANAGER = "horizontal-pod-autoscaler"
+EVALUATE_EVERY_S = 0.95  # a little less than the agents' second, so that jitter never costs a whole round
+SCALABLE = tuple(resource for resource in REGISTRY.all() if "scale" in resource.subresources)
+RESOURCES = (HORIZONTAL_POD_AUTOSCALERS, PODS, *SCALABLE)
+WORKERS = 4
+
+
+@dataclass(slots=True)
+class _Memory:
+    """What is remembered of one autoscaler between evaluations."""
+
+    uid: str
+    history: History
+    nodes: set[str] = field(default_factory=set)
+    evaluated_s: float = float("-inf")
+    written_s: float = float("-inf")
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """An evaluation, carried out as far as it goes; ``scaled_at`` is set if the target was scaled."""
+
+    explanations: tuple[Explanation, ...]
+    current: int | None = None
+    desired: int | None = None
+    values: tuple[KubeObject, ...] = ()
+    scaled_at: str = ""
+    error: ApiError | None = None
+
+
+class AutoscalerReconciler:
+    """Keys are namespace and name of the HPA."""
+
+    def __init__(
+        self, cache: Cache, objects: Objects, recorder: EventRecorder, samples: SampleStore, *, clock: Clock
+    ) -> None:
+        self._cache = cache
+        self._objects = objects
+        self._recorder = recorder
+        self._clock = clock
+        self._readiness = ReadinessTracker(clock)
+        self._measurer = Measurer(PodReader(samples, self._readiness), clock)
+        self._memories: dict[ObjectKey, _Memory] = {}
+        self._own_writes: OwnWrites[ObjectKey] = OwnWrites(cache)
+
+    def reset(self) -> None:
+        """What is kept of pods and autoscalers stays right when they come again."""
+
+    def keys(self, event: CacheEvent) -> Iterable[ObjectKey]:
+        """Pods only tell when they became ready: their samples bring up the autoscaler, they do not."""
+        entry = event.entry
+        if entry.resource is PODS:
+            self._readiness.observe(event)
+            return ()
+        if entry.resource is HORIZONTAL_POD_AUTOSCALERS:
+            return [(entry.namespace, entry.name)] if _spec_changed(event) else ()
+        if not _spec_changed(event):
+            return ()
+        return [(scaler.namespace, scaler.name) for scaler in self._scalers_of(entry.obj)]
+
+    def due(self, nodes: set[str], *, now_s: float) -> Iterator[tuple[ObjectKey, float]]:
+        """The autoscalers with pods on these nodes, and in how many seconds each may be evaluated again."""
+        for key, memory in self._memories.items():
+            if not memory.nodes.isdisjoint(nodes):
+                yield key, memory.evaluated_s + EVALUATE_EVERY_S - now_s
+
+    async def reconcile(self, key: ObjectKey) -> Result:
+        """Evaluate one autoscaler."""
+        await self._own_writes.catch_up(key)
+        entry = self._cache.get(HORIZONTAL_POD_AUTOSCALERS, *key)
+        if entry is None:
+            self._memories.pop(key, None)
+            return DONE
+        outcome = await self._evaluate(key, entry.obj)
+        await self._report(key, entry, outcome)
+        if outcome.error is not None:
+            raise outcome.error
+        return DONE
+
+    async def _evaluate(self, key: ObjectKey, autoscaler: KubeObject) -> _Outcome:
+        try:
+            target = find_target(self._cache, autoscaler)
+        except TargetError as error:
+            message = f"the HPA controller was unable to get the target's current scale: {error}"
+            return _Outcome((Explanation("AbleToScale", False, "FailedGetScale", message),))
+        memory = self._remember(key, autoscaler, target)
+        pods = pods_of(self._cache, target.entry.uid)
+        memory.nodes = {pod.node for pod in pods if pod.node}
+        behavior = behavior_of(autoscaler["spec"])
+        measured = self._measurer.measure(autoscaler["spec"]["metrics"], pods, behavior, current=target.replicas)
+        decision = self._ambiguous(target, memory) or decide(
+            measured,
+            memory.history,
+            behavior,
+            _bounds(autoscaler),
+            current=target.replicas,
+            now_s=memory.evaluated_s,
+        )
+        return await self._carry_out(key, autoscaler, target, measured, decision)
+
+    def _remember(self, key: ObjectKey, autoscaler: KubeObject, target: Target) -> _Memory:
+        now_s = asyncio.get_running_loop().time()
+        memory = self._memories.get(key)
+        if memory is None or memory.uid != uid_of(autoscaler):
+            memory = _Memory(uid_of(autoscaler), History.seeded(target.replicas, now_s=now_s))
+            self._memories[key] = memory
+        memory.evaluated_s = now_s
+        return memory
+
+    def _ambiguous(self, target: Target, memory: _Memory) -> Decision | None:
+        """Two autoscalers on one target would undo each other's decisions: neither acts."""
+        scalers = [scaler.name for scaler in self._scalers_of(target.entry.obj)]
+        if len(scalers) < 2:
+            return None
+        message = f"the target is controlled by multiple HPAs: {', '.join(scalers)}"
+        return Decision(None, "", (Explanation("ScalingActive", False, "AmbiguousSelector", message),), memory.history)
+
+    def _scalers_of(self, target: KubeObject) -> list[Entry]:
+        scalers = self._cache.list(HORIZONTAL_POD_AUTOSCALERS, namespace_of(target))
+        return [scaler for scaler in scalers if refers_to(scaler.obj, target)]
+
+    async def _carry_out(
+        self,
+        key: ObjectKey,
+        autoscaler: KubeObject,
+        target: Target,
+        measured: Sequence[Measured],
+        decision: Decision,
+    ) -> _Outcome:
+        seen = "the HPA controller was able to get the target's current scale"
+        explanations = (Explanation("AbleToScale", True, "SucceededGetScale", seen), *decision.explanations)
+        values = tuple(each.status for each in measured if each.status is not None)
+        desired = decision.replicas
+        if desired is None or desired == target.replicas:
+            self._memories[key].history = decision.history
+            return _Outcome(explanations, target.replicas, desired, values)
+        try:
+            await self._scale(key, target, desired)
+        except ApiError as error:
+            self._event(autoscaler, "Warning", "FailedRescale", _news(desired, decision.why) + f"; error: {error}")
+            message = f"the HPA controller was unable to update the target scale: {error}"
+            failed = Explanation("AbleToScale", False, "FailedUpdateScale", message)
+            return _Outcome((*explanations, failed), target.replicas, None, values, error=error)
+        self._memories[key].history = decision.history
+        self._event(autoscaler, "Normal", "SuccessfulRescale", _news(desired, decision.why))
+        message = f"the HPA controller was able to update the target scale to {desired}"
+        explanations = (*explanations, Explanation("AbleToScale", True, "SucceededRescale", message))
+        return _Outcome(explanations, target.replicas, desired, values, scaled_at=format_time(self._clock()))
+
+    async def _scale(self, key: ObjectKey, target: Target, replicas: int) -> None:
+        entry = target.entry
+
+        def change(obj: KubeObject) -> KubeObject | None:
+            if uid_of(obj) != entry.uid:
+                return None
+            return {**obj, "spec": {**obj["spec"], "replicas": replicas}}
+
+        stored = await self._objects.mutate(
+            target.resource, entry.namespace, entry.name, change, manager=MANAGER, subresource="scale"
+        )
+        self._own_writes.wrote(key, stored)
+
+    async def _report(self, key: ObjectKey, entry: Entry, outcome: _Outcome) -> None:
+        self._warn(entry.obj, outcome.explanations)
+        memory = self._memories.get(key)
+        now_s = asyncio.get_running_loop().time()
+        since_s = now_s - memory.written_s if memory is not None else float("inf")
+
+        def change(autoscaler: KubeObject) -> KubeObject | None:
+            status = self._status(autoscaler, outcome)
+            if not worth_writing(autoscaler.get("status") or {}, status, since_last_s=since_s):
+                return None
+            return {**autoscaler, "status": status}
+
+        if change(entry.copy()) is None:
+            return
+        stored = await self._objects.mutate(
+            HORIZONTAL_POD_AUTOSCALERS, *key, change, manager=MANAGER, subresource="status"
+        )
+        self._own_writes.wrote(key, stored)
+        if memory is not None:
+            memory.written_s = now_s
+
+    def _status(self, autoscaler: KubeObject, outcome: _Outcome) -> KubeObject:
+        old = autoscaler.get("status") or {}
+        status = next_status(
+            autoscaler,
+            outcome.explanations,
+            outcome.values,
+            current=old.get("currentReplicas", 0) if outcome.current is None else outcome.current,
+            desired=old.get("desiredReplicas", 0) if outcome.desired is None else outcome.desired,
+            now=self._clock(),
+        )
+        return status | {"lastScaleTime": outcome.scaled_at} if outcome.scaled_at else status
+
+    def _warn(self, autoscaler: KubeObject, explanations: Sequence[Explanation]) -> None:
+        """An event for what keeps the autoscaler from working, when it begins or changes."""
+        known = {
+            (each.get("type"), each.get("reason"), each.get("message"))
+            for each in (autoscaler.get("status") or {}).get("conditions") or ()
+        }
+        for each in explanations:
+            new = (each.type, each.reason, each.message) not in known
+            if new and not each.holds and each.reason.startswith("Failed"):
+                self._event(autoscaler, "Warning", each.reason, each.message)
+
+    def _event(self, autoscaler: KubeObject, type_: str, reason: str, message: str) -> None:
+        self._recorder.record(autoscaler, type_, reason, message, component=MANAGER)
+
+
+class Autoscaler:
+    """All HPAs; run it on the server that leads."""
+
+    name = MANAGER
+
+    def __init__(
+        self, cache: Cache, objects: Objects, recorder: EventRecorder, samples: SampleStore, *, clock: Clock
+    ) -> None:
+        self._samples = samples
+        self._reconciler = AutoscalerReconciler(cache, objects, recorder, samples, clock=clock)
+        self._controller: Controller[ObjectKey] = Controller(
+            self.name, self._reconciler, cache=cache, resources=RESOURCES, workers=WORKERS
+        )
+
+    async def run(self) -> None:
+        """Evaluate until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._controller.run(), name=self.name)
+            tasks.create_task(self._follow_samples(), name=f"{self.name} samples")
+
+    async def _follow_samples(self) -> None:
+        clock = asyncio.get_running_loop().time
+        while True:
+            nodes = await self._samples.arrivals()
+            for key, delay_s in self._reconciler.due(nodes, now_s=clock()):
+                self._controller.queue.add_after(key, delay_s)
+
+
+def _bounds(autoscaler: KubeObject) -> Bounds:
+    minimum = autoscaler["spec"].get("minReplicas")
+    return Bounds(1 if minimum is None else minimum, autoscaler["spec"]["maxReplicas"])
+
+
+def _news(replicas: int, why: str) -> str:
+    return f"New size: {replicas}; reason: {why}"
+
+
+def _spec_changed(event: CacheEvent) -> bool:
+    if event.type != "MODIFIED" or event.previous is None:
+        return True
+    return event.entry.uid != event.previous.uid or event.entry.obj.get("spec") != event.previous.obj.get("spec")

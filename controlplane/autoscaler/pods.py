@@ -1,0 +1,156 @@
+"""The pods of a target as facts for the calculator.
+
+Pods are found by owner references from the target down, not by labels: what else carries the same labels is not the
+target's. A CPU sample is taken, where possible, from after the moment capacity last grew: until then the older pods
+carried the load of the new ones too, and adding both would count it twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from controlplane.autoscaler.calculator import PodFacts, Sample
+from controlplane.autoscaler.columns import Span, Usage
+from controlplane.autoscaler.metrics import ResourceMetric
+from controlplane.autoscaler.readiness import ReadinessTracker
+from controlplane.autoscaler.samples import WINDOW, SampleStore
+from controlplane.store.cache import Cache, Entry
+from flotilla.api.objects import KubeObject, is_deleting, name_of, parse_time, uid_of
+from flotilla.api.quantities import bytes_of, cpu_millis
+from flotilla.api.resources import PODS
+
+STARTING_UP = timedelta(seconds=60)
+SATURATED = 0.9
+LAST_INTERVAL = Span(0.0, intervals=1)
+INTERVAL_BEFORE = Span(0.0, intervals=1, back=1)
+LAST_TWO = Span(WINDOW.window_s, intervals=2)
+
+
+def pods_of(cache: Cache, owner_uid: str) -> list[Entry]:
+    """Every pod below the object, by way of whatever owns them; by name."""
+    found: dict[str, Entry] = {}
+    waiting = [owner_uid]
+    seen: set[str] = set()
+    while waiting:
+        uid = waiting.pop()
+        if uid in seen:
+            continue
+        seen.add(uid)
+        for entry in cache.by_owner(uid):
+            if entry.resource is PODS:
+                found[entry.uid] = entry
+            else:
+                waiting.append(entry.uid)
+    return sorted(found.values(), key=lambda entry: entry.key)
+
+
+@dataclass(frozen=True, slots=True)
+class PodReader:
+    """Reads facts about pods for one metric at a time."""
+
+    samples: SampleStore
+    readiness: ReadinessTracker
+
+    def facts(self, pods: Sequence[Entry], metric: ResourceMetric, *, span: Span = WINDOW) -> list[PodFacts]:
+        """Facts about each pod, CPU averaged over ``span``."""
+        grown = self._capacity_grew(pods)
+        return [self._facts(entry.obj, metric, span=span, grown=grown) for entry in pods]
+
+    def saturated(self, pods: Sequence[Entry], metric: ResourceMetric) -> bool:
+        """Whether the pods with samples use nine tenths of their limits, so that their use no longer shows the load."""
+        used = limits = 0.0
+        for entry in pods:
+            sample = self._sample(uid_of(entry.obj), metric, LAST_INTERVAL)
+            if sample is None:
+                continue
+            limit, _ = _amount(entry.obj, metric, "limits")
+            if limit is None:
+                return False
+            used, limits = used + sample.value, limits + limit
+        return limits > 0 and used >= SATURATED * limits
+
+    def _capacity_grew(self, pods: Sequence[Entry]) -> float:
+        """When the last of the pods became ready for the first time, as Unix time; 0 if none did lately."""
+        moments = [
+            readiness.changed
+            for entry in pods
+            if (readiness := self.readiness.of(entry.uid)) is not None
+            and readiness.ready
+            and (started := _started(entry.obj)) is not None
+            and readiness.changed - started < STARTING_UP
+        ]
+        return max(moments).timestamp() if moments else 0.0
+
+    def _facts(self, pod: KubeObject, metric: ResourceMetric, *, span: Span, grown: float) -> PodFacts:
+        uid = uid_of(pod)
+        readiness = self.readiness.of(uid)
+        since = max(grown, readiness.changed.timestamp() if readiness is not None and readiness.ready else 0.0)
+        sample = self._sample(uid, metric, replace(span, since_unix_s=since)) or self._sample(uid, metric, span)
+        request, fault = _amount(pod, metric, "requests")
+        return PodFacts(
+            name=name_of(pod),
+            phase=(pod.get("status") or {}).get("phase") or "Pending",
+            deleting=is_deleting(pod),
+            ready=readiness is not None and readiness.ready,
+            ready_changed=readiness.changed if readiness is not None else None,
+            started=_started(pod),
+            request=request,
+            request_fault=fault,
+            sample=sample,
+        )
+
+    def _sample(self, uid: str, metric: ResourceMetric, span: Span) -> Sample | None:
+        if metric.resource == "cpu":
+            usage = self.samples.pod_cpu(uid, container=metric.container, span=span)
+            return _sample(usage, factor=1000.0) if usage is not None else None
+        if metric.resource == "memory":
+            usage = self.samples.pod_memory(uid, container=metric.container)
+            return _sample(usage, factor=1.0) if usage is not None else None
+        return None
+
+
+def _sample(usage: Usage, *, factor: float) -> Sample:
+    return Sample(
+        usage.value * factor,
+        datetime.fromtimestamp(usage.window_start_unix_s, UTC),
+        datetime.fromtimestamp(usage.window_end_unix_s, UTC),
+    )
+
+
+def _started(pod: KubeObject) -> datetime | None:
+    text = (pod.get("status") or {}).get("startTime")
+    return parse_time(text) if text else None
+
+
+def _amount(pod: KubeObject, metric: ResourceMetric, part: str) -> tuple[int | None, str]:
+    """The pod's request or limit of the metric's resource; None and the reason if a container has none."""
+    spec = pod["spec"]
+    if not metric.container:
+        whole = _quantity(spec.get("resources"), metric, part)
+        if whole is not None:
+            return whole, ""
+    total, found = 0, False
+    for container in (*spec.get("containers", ()), *_sidecars(spec)):
+        if metric.container and container["name"] != metric.container:
+            continue
+        amount = _quantity(container.get("resources"), metric, part)
+        if amount is None:
+            return None, f"missing request for {metric.resource} in container {container['name']} of Pod {name_of(pod)}"
+        total, found = total + amount, True
+    if not found:
+        return None, f"container {metric.container} not present in Pod {name_of(pod)}"
+    return total, ""
+
+
+def _sidecars(spec: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [each for each in spec.get("initContainers") or () if each.get("restartPolicy") == "Always"]
+
+
+def _quantity(resources: Mapping[str, Any] | None, metric: ResourceMetric, part: str) -> int | None:
+    value = ((resources or {}).get(part) or {}).get(metric.resource)
+    if value is None:
+        return None
+    return cpu_millis(value) if metric.resource == "cpu" else bytes_of(value)
