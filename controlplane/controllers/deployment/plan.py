@@ -118,9 +118,10 @@ def _saturated(new: SetView, limits: Limits) -> bool:
 def _rolling(situation: _Situation) -> tuple[dict[str, int], int | None]:
     """Next sizes, and the size of the set to be created if the present template has none."""
     limits, new, olds = situation.limits, situation.new, situation.olds
-    total = sum(each.replicas for each in situation.all)
     present = new.size if new is not None else Size("", 0, 0)
-    grown = grow_new(limits, new=present.replicas, total=total)
+    grown = present.replicas
+    if all(old.observed for old in olds) or grown > limits.desired:
+        grown = grow_new(limits, new=present.replicas, total=sum(each.present for each in situation.all))
     after = Size(present.name, grown, present.available)
     sizes = shrink_old(limits, new=after, olds=[old.size for old in olds])
     if new is None:

@@ -49,6 +49,11 @@ class SetView:
     obj: KubeObject
 
     @property
+    def present(self) -> int:
+        """The pods that exist or may soon: a set that was asked to shrink has more until its status says otherwise."""
+        return max(self.replicas, self.status_replicas)
+
+    @property
     def size(self) -> Size:
         return Size(self.name, self.replicas, self.available)
 

@@ -61,7 +61,11 @@ def limits_of(deployment: KubeObject) -> Limits:
 
 
 def grow_new(limits: Limits, *, new: int, total: int) -> int:
-    """The next size of the newest set, which has ``new`` of the ``total`` desired replicas of all sets."""
+    """The next size of the newest set, which has ``new`` of the ``total`` replicas of all sets.
+
+    Kubernetes counts desired replicas alone here, and so may have more pods for a moment than the Deployment allows;
+    ``total`` also counts those that old sets have not got rid of yet.
+    """
     if new >= limits.desired:
         return limits.desired
     room = limits.most - total
