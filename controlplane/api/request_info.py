@@ -44,10 +44,8 @@ def read_request(method: str, path: str, *, watch: bool) -> RequestInfo:
     if rest[0] == "watch" and len(rest) > 1:
         watch, rest = True, rest[1:]
     namespace = ""
-    if rest[0] == "namespaces" and len(rest) > 1:
-        namespace = rest[1]
-        if len(rest) > 2 and not (len(rest) == 3 and rest[2] in _NAMESPACE_SUBRESOURCES):
-            rest = rest[2:]
+    if rest[0] == "namespaces" and len(rest) > 2 and (len(rest) > 3 or rest[2] not in _NAMESPACE_SUBRESOURCES):
+        namespace, rest = rest[1], rest[2:]
     name = rest[1] if len(rest) > 1 else ""
     return RequestInfo(
         path,

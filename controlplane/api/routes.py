@@ -80,7 +80,7 @@ class Routes:
         if info.group in reviews.GROUPS and info.version == "v1" and reviews.serves(info):
             return await reviews.answer_review(call, self._authorizer)
         resource = self._registry.find(info.group, info.version, info.plural)
-        if resource is None or (info.namespace and not resource.namespaced and info.plural != "namespaces"):
+        if resource is None or (info.namespace and not resource.namespaced):
             raise path_not_found()
         if info.subresource:
             return await self._answer_subresource(call, resource)
