@@ -20,7 +20,7 @@ def _pair(large: int, large_unit: str, small: int, small_unit: str) -> str:
 
 def human_duration(seconds: float) -> str:
     """A span as kubectl prints ages: ``90s``, ``5m3s``, ``47h``, ``3d4h``, ``2y11d``."""
-    if seconds < -1:
+    if int(seconds) < -1:
         return "<invalid>"
     whole = max(int(seconds), 0)
     minutes, hours, days = whole // 60, whole // 3600, whole // 86400

@@ -14,7 +14,6 @@ _SPEC_FIELDS = (
     "topologySpreadConstraints",
     "schedulingGates",
     "readinessGates",
-    "hostUsers",
     "runtimeClassName",
     "resourceClaims",
     "setHostnameAsFQDN",
@@ -42,7 +41,9 @@ def _container_warnings(container: Mapping[str, Any], path: str) -> list[str]:
 
 def pod_spec_warnings(spec: Mapping[str, Any], path: str) -> list[str]:
     """One line for each such field of a pod spec at ``path``."""
-    warnings = [f"{path}.{field}: {NOT_ACTED_UPON}" for field in _SPEC_FIELDS if spec.get(field) not in (None, [], {})]
+    warnings = [f"{path}.{field}: {NOT_ACTED_UPON}" for field in _SPEC_FIELDS if spec.get(field)]
+    if spec.get("hostUsers") is False:
+        warnings.append(f"{path}.hostUsers: false: {NOT_ACTED_UPON}")
     if spec.get("priorityClassName") and spec["priorityClassName"] not in _SYSTEM_PRIORITIES:
         warnings.append(f"{path}.priorityClassName: {NOT_ACTED_UPON}")
     for index, volume in enumerate(spec.get("volumes") or ()):
