@@ -1,0 +1,123 @@
+"""Making, updating and removing the volumes of pods.
+
+Empty directories live under the pod's directory; whatever may be secret lives on a tmpfs under the run directory and
+never touches a disk. A volume that has been filled before stays as it is when its source is missing, so that a
+container can be restarted after its ConfigMap is gone.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from pathlib import Path
+
+from flotilla.api.objects import KubeObject, uid_of
+from flotilla.api.quantities import bytes_of
+from nodeagent.volumes.atomic import is_written, write_files
+from nodeagent.volumes.fields import NodeResources
+from nodeagent.volumes.host_path import host_path
+from nodeagent.volumes.mounts import mount_tmpfs, unmount_below
+from nodeagent.volumes.payload import AssignedObjects, VolumeError, volume_files
+
+__all__ = ["AssignedObjects", "VolumeError", "Volumes"]
+
+
+class Volumes:
+    """The volumes of all pods on a node: plain ones at ``pods_dir/<uid>/volumes``, files of objects at ``files_dir``.
+
+    Methods block; any thread may call them, for one pod one at a time.
+    """
+
+    def __init__(self, pods_dir: Path, *, files_dir: Path, node: NodeResources) -> None:
+        self._pods_dir = pods_dir
+        self._files_dir = files_dir
+        self._node = node
+        self._guard = threading.Lock()
+
+    def prepare(self, pod: KubeObject, objects: AssignedObjects) -> dict[str, Path]:
+        """Every volume's path by its name, made where it is missing. Raises :class:`VolumeError`."""
+        paths = {}
+        for volume in pod["spec"].get("volumes") or ():
+            try:
+                paths[volume["name"]] = self._prepare(pod, volume, objects)
+            except VolumeError as error:
+                message = f'MountVolume.SetUp failed for volume "{volume["name"]}" : {error}'
+                raise VolumeError(message) from error
+            except OSError as error:
+                message = f'MountVolume.SetUp failed for volume "{volume["name"]}" : {error.strerror}: {error.filename}'
+                raise VolumeError(message) from error
+        return paths
+
+    def update(self, pod: KubeObject, objects: AssignedObjects) -> bool:
+        """Bring the files of objects up to date in volumes that exist; True if any changed. Raises OSError."""
+        changed = False
+        for volume in pod["spec"].get("volumes") or ():
+            directory = self._file_directory(uid_of(pod), volume["name"])
+            if is_written(directory):
+                changed |= self._write(pod, volume, objects, directory)
+        return changed
+
+    def teardown(self, pod_uid: str) -> None:
+        """Remove everything of the pod's volumes; idempotent. What hostPath names stays. Raises OSError."""
+        for directory in (self._pods_dir / pod_uid / "volumes", self._files_dir / pod_uid):
+            if directory.exists():
+                unmount_below(directory)
+                shutil.rmtree(directory)
+
+    def purge(self) -> None:
+        """Remove all volumes of all pods."""
+        for directory in self._pods_dir.glob("*/volumes"):
+            self.teardown(directory.parent.name)
+        if self._files_dir.exists():
+            unmount_below(self._files_dir)
+            shutil.rmtree(self._files_dir)
+
+    def _prepare(self, pod: KubeObject, volume: KubeObject, objects: AssignedObjects) -> Path:
+        if "hostPath" in volume:
+            return host_path(volume["hostPath"])
+        if "emptyDir" in volume or len(volume) == 1:
+            return self._empty_directory(pod, volume)
+        directory = self._file_directory(uid_of(pod), volume["name"])
+        if not any(kind in volume for kind in ("configMap", "secret", "downwardAPI", "projected")):
+            kinds = ", ".join(sorted(set(volume) - {"name"}))
+            raise VolumeError(f"volumes of kind {kinds} are not supported on this node")
+        with self._guard:
+            mount_tmpfs(self._files_dir, mode=0o700)
+        self._write(pod, volume, objects, directory)
+        return directory
+
+    def _write(self, pod: KubeObject, volume: KubeObject, objects: AssignedObjects, directory: Path) -> bool:
+        try:
+            files = volume_files(pod, volume, objects, node=self._node)
+        except VolumeError:
+            if is_written(directory):
+                return False
+            raise
+        return files is not None and write_files(directory, files, group=_group(pod))
+
+    def _empty_directory(self, pod: KubeObject, volume: KubeObject) -> Path:
+        source = volume.get("emptyDir") or {}
+        directory: Path = self._pods_dir / uid_of(pod) / "volumes" / volume["name"]
+        existed = directory.exists()
+        if source.get("medium") == "Memory":
+            limit = bytes_of(source["sizeLimit"]) if source.get("sizeLimit") else None
+            existed = directory.is_mount()
+            mount_tmpfs(directory, mode=0o777, size_bytes=limit)
+        elif source.get("medium"):
+            raise VolumeError(f"emptyDir medium {source['medium']} is not supported")
+        directory.mkdir(parents=True, exist_ok=True)
+        if not existed:
+            group = _group(pod)
+            if group is not None:
+                os.chown(directory, -1, group)
+            directory.chmod(0o777 if group is None else 0o2777)
+        return directory
+
+    def _file_directory(self, uid: str, name: str) -> Path:
+        return self._files_dir / uid / name
+
+
+def _group(pod: KubeObject) -> int | None:
+    group: int | None = (pod["spec"].get("securityContext") or {}).get("fsGroup")
+    return group
