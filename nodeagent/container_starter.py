@@ -1,0 +1,276 @@
+"""From a container's spec to a running process, and away again.
+
+The steps are the kubelet's: image, configuration, create, start, with an event for each; a step's failure is told by
+the reason that a waiting container shows. The run is announced before anything of it exists, so that an agent that dies
+in between finds it again and clears it away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import stat
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from flotilla.api.objects import KubeObject, name_of, namespace_of, uid_of
+from flotilla.api.workloads import qos_class
+from nodeagent.cgroups import PodCgroups
+from nodeagent.cgroups.limits import container_limits, oci_resources, oom_score_adjust
+from nodeagent.container_mounts import pod_file_mounts, termination_mount, volume_mounts
+from nodeagent.images.auth import RegistryAuth, registry_auths
+from nodeagent.images.image import Image, ImagePullError
+from nodeagent.images.rootfs import mount_rootfs, unmount_rootfs
+from nodeagent.pod_events import EventSink, pod_event
+from nodeagent.pod_files import host_name
+from nodeagent.pod_state import Run, Sandbox
+from nodeagent.runtime.containers import Containers, NewContainer
+from nodeagent.runtime.errors import ContainerConfigError
+from nodeagent.runtime.oci import ContainerRuntimeError
+from nodeagent.runtime.security import (
+    allows_escalation,
+    capabilities_of,
+    masked_paths,
+    readonly_paths,
+    seccomp_of,
+)
+from nodeagent.runtime.spec import BundleRequest, Device, ImageDefaults, build_spec, security_context
+from nodeagent.runtime.users import resolve_user
+from nodeagent.sandbox import AssignedObjects, Sandboxes, with_address
+
+logger = logging.getLogger(__name__)
+
+PullPolicy = Literal["Always", "IfNotPresent", "Never"]
+
+
+class StartRefusedError(Exception):
+    """A container could not be started: ``reason`` as a waiting container shows it, ``message`` for the user.
+
+    ``run`` is set when the runtime had begun with it, which makes the failure an end of that run.
+    """
+
+    def __init__(self, reason: str, message: str, *, run: Run | None = None, exit_code: int = 128) -> None:
+        super().__init__(message)
+        self.reason, self.message, self.run, self.exit_code = reason, message, run, exit_code
+
+
+class Images(Protocol):
+    """The node's images."""
+
+    async def ensure(self, reference: str, *, policy: PullPolicy, auths: Sequence[RegistryAuth] = ()) -> Image: ...
+
+
+class EnvironmentSource(Protocol):
+    """A container's own variables in order, everything resolved. Raises ContainerConfigError."""
+
+    def __call__(self, pod: KubeObject, container: KubeObject) -> list[tuple[str, str]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFacts:
+    """What containers are told and limited by: sizes in bytes, ``seccomp`` the directory of Localhost profiles."""
+
+    host_ip: str
+    memory_bytes: int
+    swap_accounting: bool
+    seccomp: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One container to start."""
+
+    pod: KubeObject
+    container: KubeObject
+    attempt: int
+    sandbox: Sandbox
+
+
+class ContainerStarter:
+    """Starts and removes the containers of one node, a few at a time: more in flight only makes each slower."""
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        images: Images,
+        containers: Containers,
+        cgroups: PodCgroups,
+        sandboxes: Sandboxes,
+        objects: AssignedObjects,
+        environment: EnvironmentSource,
+        node: NodeFacts,
+        executor: Executor,
+        events: EventSink,
+        in_flight: int = 6,
+    ) -> None:
+        self._data_dir, self._images, self._containers = data_dir, images, containers
+        self._cgroups, self._sandboxes, self._objects = cgroups, sandboxes, objects
+        self._environment, self._node, self._executor, self._events = environment, node, executor, events
+        self._slots = asyncio.Semaphore(in_flight)
+
+    async def pull(self, pod: KubeObject, container: KubeObject) -> Image:
+        """The container's image, present on the node. Raises StartRefusedError."""
+        reference = container["image"]
+        policy: PullPolicy = container.get("imagePullPolicy") or "IfNotPresent"
+        began = time.monotonic()
+        try:
+            image = await self._images.ensure(reference, policy=policy, auths=self._auths(pod))
+        except ImagePullError as error:
+            self._event(pod, container, "Warning", "Failed", f'Failed to pull image "{reference}": {error.message}')
+            raise StartRefusedError(error.reason, error.message) from error
+        took_s = time.monotonic() - began
+        present = f'Container image "{reference}" already present on machine'
+        pulled = f'Successfully pulled image "{reference}" in {took_s:.3f}s. Image size: {image.size_bytes} bytes.'
+        quick = policy == "Never" or (policy == "IfNotPresent" and took_s < 0.1)
+        self._event(pod, container, "Normal", "Pulled", present if quick else pulled)
+        return image
+
+    async def start(self, order: Order, image: Image, *, announce: Callable[[Run], None]) -> Run:
+        """Create and start one run; ``announce`` is called with it before anything of it exists.
+
+        Raises StartRefusedError. What has been made of a failed run stays until ``remove``.
+        """
+        run = Run(
+            id=os.urandom(32).hex(),
+            attempt=order.attempt,
+            image=order.container["image"],
+            image_id=image.id,
+            created_unix_s=time.time(),
+            stop_signal=(order.container.get("lifecycle") or {}).get("stopSignal") or image.config.stop_signal,
+        )
+        async with self._slots:
+            announce(run)
+            loop = asyncio.get_running_loop()
+            try:
+                config = await loop.run_in_executor(self._executor, self._configure, order, image, run)
+            except ContainerConfigError as error:
+                self._event(order.pod, order.container, "Warning", "Failed", f"Error: {error}")
+                raise StartRefusedError("CreateContainerConfigError", str(error), run=run) from error
+            except OSError as error:
+                self._event(order.pod, order.container, "Warning", "Failed", f"Error: {error}")
+                raise StartRefusedError("CreateContainerError", str(error), run=run) from error
+            return await self._launch(order, run, config, announce)
+
+    async def _launch(self, order: Order, run: Run, config: KubeObject, announce: Callable[[Run], None]) -> Run:
+        name = order.container["name"]
+        new = NewContainer(
+            run.id,
+            uid_of(order.pod),
+            config,
+            self.log_path(order.pod, name, run.attempt),
+            terminal=bool(order.container.get("tty")),
+        )
+        try:
+            supervised = await self._containers.create(new)
+            run = replace(run, process=supervised.process, conmon=supervised.conmon)
+            announce(run)
+            self._event(order.pod, order.container, "Normal", "Created", f"Created container: {name}")
+            await self._containers.start(run.id)
+        except ContainerRuntimeError as error:
+            self._event(order.pod, order.container, "Warning", "Failed", f"Error: {error.message}")
+            raise StartRefusedError("RunContainerError", error.message, run=run, exit_code=error.exit_code) from error
+        self._event(order.pod, order.container, "Normal", "Started", f"Started container {name}")
+        return replace(run, started_unix_s=time.time())
+
+    async def remove(self, run_id: str, *, force: bool = False) -> None:
+        """Remove a run's container and root file system. Raises ContainerRuntimeError, OSError."""
+        await self._containers.delete(run_id, force=force)
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._executor, unmount_rootfs, self.rootfs(run_id))
+
+    def rootfs(self, run_id: str) -> Path:
+        """The directory of a run's root file system."""
+        return self._data_dir / "rootfs" / run_id
+
+    def log_directory(self, pod: Mapping[str, Any]) -> Path:
+        """Where the logs of all the pod's containers are."""
+        return self._data_dir / "logs" / f"{namespace_of(pod)}_{name_of(pod)}_{uid_of(pod)}"
+
+    def log_path(self, pod: Mapping[str, Any], container: str, attempt: int) -> Path:
+        """The log file of one run."""
+        return self.log_directory(pod) / container / f"{attempt}.log"
+
+    def termination_file(self, pod: Mapping[str, Any], container: str, attempt: int) -> Path:
+        """The file for a run's termination message."""
+        return self._data_dir / "pods" / uid_of(pod) / "termination" / container / str(attempt)
+
+    def _auths(self, pod: KubeObject) -> list[RegistryAuth]:
+        auths: list[RegistryAuth] = []
+        for reference in pod["spec"].get("imagePullSecrets") or ():
+            secret = self._objects.secret(namespace_of(pod), reference.get("name") or "")
+            auths.extend(registry_auths(secret) if secret is not None else ())
+        return auths
+
+    def _event(self, pod: KubeObject, container: KubeObject, type_: str, reason: str, message: str) -> None:
+        self._events(pod_event(pod, type_, reason, message, container=container["name"]))
+
+    def _configure(self, order: Order, image: Image, run: Run) -> KubeObject:
+        """Mount the root file system and resolve everything into the OCI configuration. Blocks; in a thread."""
+        pod = with_address(order.pod, order.sandbox, self._node.host_ip)
+        container, spec = order.container, pod["spec"]
+        rootfs = mount_rootfs(image.layers, directory=self.rootfs(run.id))
+        environment = dict(_split(each) for each in image.config.env) | dict(self._environment(pod, container))
+        pod_context, context = security_context(spec), security_context(container)
+        capabilities = capabilities_of(context)
+        limits = container_limits(container)
+        user = resolve_user(rootfs, image.config.user, pod_context, context)
+        request = BundleRequest(
+            pod=pod,
+            container=container,
+            rootfs=rootfs,
+            image=ImageDefaults(image.config.entrypoint, image.config.cmd, image.config.working_dir),
+            environment=list(environment.items()),
+            user=user,
+            capabilities=capabilities,
+            seccomp=seccomp_of(pod_context, context, capabilities, profiles=self._node.seccomp),
+            masked=masked_paths(context),
+            readonly=readonly_paths(context),
+            no_new_privileges=not allows_escalation(context),
+            mounts=self._mounts(pod, container, run, environment),
+            hostname=host_name(pod),
+            cgroups_path=self._cgroups.container_path(uid_of(pod), run.id),
+            resources=oci_resources(
+                limits, version=self._cgroups.layout.version, swap_accounting=self._node.swap_accounting
+            ),
+            oom_score_adjust=oom_score_adjust(
+                container, pod_qos=qos_class(spec), node_memory_bytes=self._node.memory_bytes
+            ),
+            network_namespace=Path(order.sandbox.netns) if order.sandbox.netns else None,
+            devices=host_devices() if context.get("privileged") else (),
+        )
+        return build_spec(request)
+
+    def _mounts(self, pod: KubeObject, container: KubeObject, run: Run, environment: Mapping[str, str]) -> list[Any]:
+        volumes = self._sandboxes.volumes(pod, self._objects) if container.get("volumeMounts") else {}
+        termination = self.termination_file(pod, container["name"], run.attempt)
+        return [
+            *pod_file_mounts(container, self._sandboxes.directory(uid_of(pod))),
+            termination_mount(container, termination),
+            *volume_mounts(pod, container, volumes, environment),
+        ]
+
+
+def _split(assignment: str) -> tuple[str, str]:
+    name, _, value = assignment.partition("=")
+    return name, value
+
+
+def host_devices() -> list[Device]:
+    """The host's device nodes that a privileged container gets; terminals, shared memory and the like it has itself."""
+    found: list[Device] = []
+    for directory, below, names in os.walk("/dev"):
+        below[:] = [name for name in below if name not in ("pts", "shm", "fd", "mqueue", ".udev", ".lxc")]
+        for name in names:
+            path = os.path.join(directory, name)  # noqa: PTH118
+            status = os.lstat(path)
+            kind = "c" if stat.S_ISCHR(status.st_mode) else "b" if stat.S_ISBLK(status.st_mode) else ""
+            if kind and name not in ("console", "tty"):
+                numbers = os.major(status.st_rdev), os.minor(status.st_rdev)
+                found.append(Device(path, kind, *numbers, stat.S_IMODE(status.st_mode)))
+    return found

@@ -1,0 +1,144 @@
+"""What a pod's containers share: cgroup, network, volumes and the files under ``/etc``.
+
+``prepare`` may be repeated after a failure or by an agent started again; ``release`` removes all of it, in an order
+that leaves nothing another pod could take for its own. Both block for some milliseconds and belong into a thread.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from flotilla.api.objects import KubeObject, uid_of
+from nodeagent.cgroups import PodCgroups
+from nodeagent.network.pod_network import HostPort, PodAddress, host_ports_of
+from nodeagent.pod_files import Resolver, host_name, hosts_text, parse_resolver, resolver_of, resolver_text
+from nodeagent.pod_state import Sandbox
+
+_STUB_RESOLVER = "127.0.0.53"
+
+
+class AssignedObjects(Protocol):
+    """The ConfigMaps and Secrets that this node has been given."""
+
+    def config_map(self, namespace: str, name: str) -> KubeObject | None: ...
+
+    def secret(self, namespace: str, name: str) -> KubeObject | None: ...
+
+
+class Network(Protocol):
+    """Addresses and network namespaces by pod uid."""
+
+    def setup(self, pod_uid: str, *, host_ports: Sequence[HostPort] = ()) -> PodAddress: ...
+
+    def teardown(self, pod_uid: str) -> None: ...
+
+
+class PodVolumes(Protocol):
+    """A pod's volumes as directories on this node, by volume name."""
+
+    def prepare(self, pod: KubeObject, objects: AssignedObjects) -> dict[str, Path]: ...
+
+    def update(self, pod: KubeObject, objects: AssignedObjects) -> None: ...
+
+    def teardown(self, pod_uid: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterFacts:
+    """What the server's welcome says of the cluster's networks; kept in the checkpoint."""
+
+    cluster_domain: str = "cluster.local"
+    dns_address: str = ""
+    pod_cidr: str = ""
+    service_cidr: str = ""
+    cluster_cidr: str = ""
+
+
+def read_host_resolver() -> Resolver:
+    """The node's own resolvers, never a stub that only listens on the host's loopback."""
+    try:
+        found = parse_resolver(Path("/etc/resolv.conf").read_text(encoding="utf-8", errors="replace"))
+        if list(found.nameservers) == [_STUB_RESOLVER]:
+            found = parse_resolver(Path("/run/systemd/resolve/resolv.conf").read_text(encoding="utf-8"))
+    except OSError:
+        return Resolver()
+    return found
+
+
+class Sandboxes:
+    """The sandboxes of one node. ``run_dir`` is on a tmpfs; the network is known once the server has named the CIDR."""
+
+    def __init__(self, *, run_dir: Path, host_ip: str, cgroups: PodCgroups, volumes: PodVolumes) -> None:
+        self._run_dir, self._host_ip = run_dir, host_ip
+        self._cgroups, self._volumes = cgroups, volumes
+        self.network: Network | None = None
+        self.facts = ClusterFacts()
+
+    def prepare(self, pod: KubeObject, objects: AssignedObjects) -> Sandbox:
+        """Make everything. Raises CgroupError, PodNetworkError, VolumeError, OSError."""
+        self._cgroups.create_pod(uid_of(pod), pod["spec"])
+        sandbox = self._connect(pod)
+        self._write_files(pod, sandbox)
+        self.volumes(pod, objects)
+        return sandbox
+
+    def adopt(self, pod: KubeObject) -> None:
+        """Learn of a sandbox that an earlier agent made, without touching it."""
+        self._cgroups.adopt_pod(uid_of(pod), pod["spec"])
+
+    def volumes(self, pod: KubeObject, objects: AssignedObjects) -> dict[str, Path]:
+        """The pod's volumes, prepared now if they were not. Raises VolumeError."""
+        return self._volumes.prepare(pod, objects)
+
+    def update(self, pod: KubeObject, objects: AssignedObjects) -> None:
+        """Bring mounted ConfigMaps, Secrets and downward API files up to date."""
+        self._volumes.update(pod, objects)
+
+    def release(self, pod: KubeObject) -> None:
+        """Remove everything; repeatable."""
+        uid = uid_of(pod)
+        self._volumes.teardown(uid)
+        if self.network is not None and not pod["spec"].get("hostNetwork"):
+            self.network.teardown(uid)
+        self._cgroups.remove_pod(uid, pod["spec"])
+        shutil.rmtree(self.directory(uid), ignore_errors=True)
+
+    def directory(self, uid: str) -> Path:
+        """Where the pod's files under ``/etc`` are kept on this node."""
+        return self._run_dir / "pods" / uid / "etc"
+
+    def _connect(self, pod: KubeObject) -> Sandbox:
+        if pod["spec"].get("hostNetwork"):
+            return Sandbox(self._host_ip)
+        if self.network is None:
+            raise OSError("the node has no pod network yet")
+        address = self.network.setup(uid_of(pod), host_ports=host_ports_of(pod))
+        return Sandbox(address.ip, str(address.netns_path))
+
+    def _write_files(self, pod: KubeObject, sandbox: Sandbox) -> None:
+        directory = self.directory(uid_of(pod))
+        directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        host_text = Path("/etc/hosts").read_text(encoding="utf-8") if pod["spec"].get("hostNetwork") else ""
+        domain = self.facts.cluster_domain
+        resolver = resolver_of(
+            pod, dns_address=self.facts.dns_address, cluster_domain=domain, host=read_host_resolver()
+        )
+        texts = {
+            "hosts": hosts_text(pod, sandbox.ip, cluster_domain=domain, host_text=host_text),
+            "resolv.conf": resolver_text(resolver),
+            "hostname": host_name(pod) + "\n",
+        }
+        for name, text in texts.items():
+            (directory / name).write_text(text, encoding="utf-8")
+
+
+def with_address(pod: Mapping[str, Any], sandbox: Sandbox | None, host_ip: str) -> KubeObject:
+    """The pod with its addresses in its status, as the downward API reads them."""
+    status = {**(pod.get("status") or {}), "hostIP": host_ip, "hostIPs": [{"ip": host_ip}]}
+    if sandbox is not None:
+        status |= {"podIP": sandbox.ip, "podIPs": [{"ip": sandbox.ip}]}
+    return {**pod, "status": status}

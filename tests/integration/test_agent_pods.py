@@ -1,0 +1,469 @@
+"""Pods on a real runtime: restarts, ends, probes, hooks, and an agent that starts again in their midst."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flotilla.api.objects import KubeObject
+from nodeagent.cgroups import PodCgroups, detect
+from nodeagent.container_starter import ContainerStarter, NodeFacts
+from nodeagent.images.auth import RegistryAuth
+from nodeagent.images.image import Image, ImageConfig, ImagePullError
+from nodeagent.images.rootfs import unmount_rootfs
+from nodeagent.pod_context import PodContext
+from nodeagent.pod_events import PodEvent
+from nodeagent.pod_status import NodeIdentity
+from nodeagent.pod_store import PodStore
+from nodeagent.pod_worker import PodWorker
+from nodeagent.runtime.containers import Containers
+from nodeagent.runtime.oci import find_runtime
+from nodeagent.sandbox import AssignedObjects, Sandboxes
+
+pytestmark = pytest.mark.root
+DEADLINE_S = 15.0
+
+
+@dataclass(frozen=True)
+class OneImage:
+    """An image store that holds one image, named ``busybox``."""
+
+    layer: Path
+
+    async def ensure(self, reference: str, *, policy: str, auths: Sequence[RegistryAuth] = ()) -> Image:
+        if reference != "busybox":
+            raise ImagePullError("ErrImagePull", f"{reference}: not found")
+        return Image("sha256:1", "sha256:2", ("busybox",), ImageConfig(cmd=("sh",)), (self.layer,), 1)
+
+
+class NoObjects:
+    def config_map(self, namespace: str, name: str) -> KubeObject | None:
+        return None
+
+    def secret(self, namespace: str, name: str) -> KubeObject | None:
+        return None
+
+
+class NoVolumes:
+    def prepare(self, pod: KubeObject, objects: AssignedObjects) -> dict[str, Path]:
+        return {}
+
+    def update(self, pod: KubeObject, objects: AssignedObjects) -> None:
+        return None
+
+    def teardown(self, pod_uid: str) -> None:
+        return None
+
+
+@dataclass
+class Reports:
+    """Everything that the agent says of its pods."""
+
+    statuses: dict[str, list[KubeObject]] = field(default_factory=dict)
+    terminated: set[str] = field(default_factory=set)
+    events: list[PodEvent] = field(default_factory=list)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def status(self, pod: KubeObject, status: KubeObject, *, terminated: bool) -> None:
+        uid = pod["metadata"]["uid"]
+        self.statuses.setdefault(uid, []).append(status)
+        if terminated:
+            self.terminated.add(uid)
+        self.changed.set()
+
+    def event(self, event: PodEvent) -> None:
+        self.events.append(event)
+        self.changed.set()
+
+    async def until(self, condition: Callable[[], Any]) -> None:
+        async with asyncio.timeout(DEADLINE_S):
+            while not condition():
+                self.changed.clear()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self.changed.wait(), 0.02)
+
+
+async def always_out(ip: str) -> None:
+    return None
+
+
+class Node:
+    """The agent's pod side without a server. ``stop`` leaves the containers as a killed agent would."""
+
+    def __init__(self, directory: Path, cgroups: PodCgroups, layer: Path, boot_id: str = "boot-1") -> None:
+        run_dir, data_dir = directory / "run", directory / "data"
+        self.reports = Reports()
+        runtime = find_runtime(cgroups.layout.version, run_dir / "runc")
+        self.containers = Containers(run_dir, runtime=runtime, cgroups=cgroups, conmon="/usr/bin/conmon")
+        self.containers.open()
+        executor = ThreadPoolExecutor(8)
+        sandboxes = Sandboxes(run_dir=run_dir, host_ip="127.0.0.1", cgroups=cgroups, volumes=NoVolumes())
+        starter = ContainerStarter(
+            data_dir,
+            images=OneImage(layer),
+            containers=self.containers,
+            cgroups=cgroups,
+            sandboxes=sandboxes,
+            objects=NoObjects(),
+            environment=lambda pod, container: [],
+            node=NodeFacts("127.0.0.1", 1 << 30, swap_accounting=False, seccomp=data_dir),
+            executor=executor,
+            events=self.reports.event,
+        )
+        self.context = PodContext(
+            starter=starter,
+            containers=self.containers,
+            sandboxes=sandboxes,
+            cgroups=cgroups,
+            objects=NoObjects(),
+            store=PodStore(data_dir / "pods"),
+            executor=executor,
+            node=NodeIdentity("127.0.0.1", "runc"),
+            boot_id=boot_id,
+            events=self.reports.event,
+            report=self.reports.status,
+            out_of_service=always_out,
+        )
+        self.tasks: list[asyncio.Task[None]] = []
+
+    def add(self, pod: KubeObject, **arguments: Any) -> PodWorker:
+        worker = PodWorker(pod, self.context, **arguments)
+        self.tasks.append(asyncio.get_running_loop().create_task(worker.run()))
+        return worker
+
+    def resume(self) -> list[PodWorker]:
+        return [self.add(record.pod, record=record) for record in self.context.store.load().values()]
+
+    async def stop(self) -> None:
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+        self.containers.close()
+
+
+@dataclass
+class Bench:
+    """Makes nodes that share one directory, one after the other."""
+
+    directory: Path
+    cgroups: PodCgroups
+    layer: Path
+    nodes: list[Node] = field(default_factory=list)
+
+    def node(self, **arguments: Any) -> Node:
+        self.nodes.append(Node(self.directory, self.cgroups, self.layer, **arguments))
+        return self.nodes[-1]
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    layer = tmp_path / "images/layers/0"
+    for name in ("bin", "dev", "proc", "sys", "tmp", "etc"):
+        (layer / name).mkdir(parents=True)
+    shutil.copy("/bin/busybox", layer / "bin/busybox")
+    for name in ("sh", "sleep", "cat", "echo", "kill", "touch", "test", "httpd", "rm", "dd"):
+        os.link(layer / "bin/busybox", layer / "bin" / name)
+    cgroups = PodCgroups(f"flotilla-test-{os.urandom(4).hex()}", detect())
+    cgroups.ensure_parents()
+    bench = Bench(tmp_path, cgroups, layer)
+    yield bench
+    for node in bench.nodes:
+        await node.stop()
+    last = bench.node()
+    await last.containers.purge(last.containers.known())
+    last.containers.close()
+    for directory in (tmp_path / "data/rootfs").glob("*"):
+        unmount_rootfs(directory)
+    cgroups.purge()
+
+
+def pod_of(script: str, *, name: str = "web", spec: KubeObject | None = None, **container: Any) -> KubeObject:
+    first = {"name": "main", "image": "busybox", "command": ["sh", "-c", script], **container}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": "default", "uid": f"uid-{name}", "generation": 1},
+        "spec": {"hostNetwork": True, "containers": [first], "terminationGracePeriodSeconds": 5, **(spec or {})},
+    }
+
+
+def main_status(worker: PodWorker) -> KubeObject:
+    statuses = worker.status.get("containerStatuses") or [{"state": {}, "lastState": {}, "restartCount": 0}]
+    return dict(statuses[0])
+
+
+def is_ready(worker: PodWorker) -> bool:
+    conditions = worker.status.get("conditions") or []
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+
+
+def deleted(pod: KubeObject, grace_s: int = 5) -> KubeObject:
+    gone = {"deletionTimestamp": "2026-01-01T00:00:00Z", "deletionGracePeriodSeconds": grace_s}
+    return {**pod, "metadata": {**pod["metadata"], **gone}}
+
+
+def pid_of(node: Node, worker: PodWorker) -> int:
+    run = worker.state.container("main").record.run
+    assert run is not None and run.process is not None
+    return run.process.pid
+
+
+async def test_a_pod_comes_up_ready(bench: Bench) -> None:
+    """Phase, conditions, container state and events of a running pod are those of the kubelet."""
+    node = bench.node()
+    worker = node.add(pod_of("sleep 1000"))
+    await node.reports.until(lambda: is_ready(worker))
+    status = worker.status
+    assert status["phase"] == "Running"
+    assert status["qosClass"] == "BestEffort"
+    assert {each["type"]: each["status"] for each in status["conditions"]} == {
+        "PodReadyToStartContainers": "True",
+        "Initialized": "True",
+        "Ready": "True",
+        "ContainersReady": "True",
+        "PodScheduled": "True",
+    }
+    assert "running" in main_status(worker)["state"]
+    assert main_status(worker)["containerID"].startswith("runc://")
+    assert [event.reason for event in node.reports.events] == ["Pulled", "Created", "Started"]
+
+
+async def test_the_first_restart_is_immediate(bench: Bench) -> None:
+    """A killed first process is running again before anyone notices, with its end as the last state."""
+    node = bench.node()
+    worker = node.add(pod_of("sleep 1000"))
+    await node.reports.until(lambda: is_ready(worker))
+    killed_at = time.monotonic()
+    os.kill(pid_of(node, worker), signal.SIGKILL)
+    await node.reports.until(lambda: main_status(worker)["restartCount"] == 1 and is_ready(worker))
+    took_s = time.monotonic() - killed_at
+    last = main_status(worker)["lastState"]["terminated"]
+    assert (last["exitCode"], last["reason"], last["signal"]) == (137, "Error", 9)
+    assert took_s < 1.0
+
+
+async def test_a_crash_loop_backs_off(bench: Bench) -> None:
+    """The second end in a row waits, and says so in Kubernetes' words."""
+    node = bench.node()
+    worker = node.add(pod_of("exit 3"))
+    await node.reports.until(
+        lambda: main_status(worker)["state"].get("waiting", {}).get("reason") == "CrashLoopBackOff"
+    )
+    status = main_status(worker)
+    expected = "back-off 1s restarting failed container=main pod=web_default(uid-web)"
+    assert status["state"]["waiting"]["message"] == expected
+    assert status["lastState"]["terminated"]["exitCode"] == 3
+    assert "BackOff" in {event.reason for event in node.reports.events}
+
+
+async def test_on_failure_ends_with_success(bench: Bench) -> None:
+    """A pod that need not run for ever succeeds, and lets go of everything but its logs."""
+    node = bench.node()
+    worker = node.add(pod_of("echo done", spec={"restartPolicy": "OnFailure"}))
+    await node.reports.until(
+        lambda: worker.status.get("phase") == "Succeeded" and worker.state.sandbox_phase == "released"
+    )
+    assert main_status(worker)["state"]["terminated"]["reason"] == "Completed"
+    assert node.containers.known() == set()
+    assert node.context.starter.log_path(worker.pod, "main", 0).read_text().endswith("done\n")
+
+
+async def test_never_fails_with_the_last_words(bench: Bench) -> None:
+    """A failed pod shows what its container wrote last."""
+    node = bench.node()
+    script = "echo because > /dev/termination-log; exit 4"
+    worker = node.add(pod_of(script, spec={"restartPolicy": "Never"}))
+    await node.reports.until(lambda: worker.status.get("phase") == "Failed")
+    terminated = main_status(worker)["state"]["terminated"]
+    assert (terminated["exitCode"], terminated["message"]) == (4, "because\n")
+
+
+async def test_a_deleted_pod_gets_its_grace(bench: Bench) -> None:
+    """SIGTERM comes first; a container that handles it ends with its own code, and then nothing is left."""
+    node = bench.node()
+    script = "trap 'exit 7' TERM; while true; do sleep 0.01; done"
+    pod = pod_of(script)
+    worker = node.add(pod)
+    await node.reports.until(lambda: is_ready(worker))
+    worker.update(deleted(pod))
+    await node.reports.until(lambda: "uid-web" in node.reports.terminated)
+    assert main_status(worker)["state"]["terminated"]["exitCode"] == 7
+    assert node.containers.known() == set()
+    assert not any(
+        each.exists() for each in bench.cgroups.layout.directories(f"{bench.cgroups.parent}/besteffort/poduid-web")
+    )
+    await asyncio.wait_for(node.tasks[0], DEADLINE_S)
+    assert not (bench.directory / "data/pods/uid-web").exists()
+
+
+async def test_the_grace_period_ends_in_a_kill(bench: Bench) -> None:
+    """A container that ignores SIGTERM is killed at the deadline, and a shorter deadline counts at once."""
+    node = bench.node()
+    pod = pod_of("sleep 1000")
+    worker = node.add(pod)
+    await node.reports.until(lambda: is_ready(worker))
+    worker.update(deleted(pod, 600))
+    await node.reports.until(lambda: "Killing" in {event.reason for event in node.reports.events})
+    worker.update(deleted(pod, 0))
+    await node.reports.until(lambda: "uid-web" in node.reports.terminated)
+    assert main_status(worker)["state"]["terminated"]["exitCode"] == 137
+
+
+async def test_an_out_of_memory_child_restarts_the_container(bench: Bench) -> None:
+    """When the kernel kills a child, the container is OOMKilled and restarted though its first process lived."""
+    node = bench.node()
+    grow = "x=$(dd if=/dev/zero bs=1M count=64 2>/dev/null | cat -A)"
+    script = f"test -e /marker || {{ sh -c '{grow}'; }}; sleep 1000"
+    worker = node.add(pod_of(script, resources={"limits": {"memory": "16Mi"}}))
+    await node.reports.until(lambda: main_status(worker)["restartCount"] >= 1)
+    assert main_status(worker)["lastState"]["terminated"]["reason"] == "OOMKilled"
+
+
+async def test_init_containers_run_first_and_in_order(bench: Bench) -> None:
+    """Containers wait for init containers; a sidecar runs beside them and is stopped last."""
+    node = bench.node()
+    shell = {"image": "busybox"}
+    inits = [
+        {"name": "sidecar", "command": ["sleep", "1000"], "restartPolicy": "Always", **shell},
+        {"name": "once", "command": ["sh", "-c", "exit 0"], **shell},
+    ]
+    pod = pod_of("sleep 1000", spec={"initContainers": inits})
+    worker = node.add(pod)
+    await node.reports.until(lambda: is_ready(worker))
+    started = [event.involved["fieldPath"] for event in node.reports.events if event.reason == "Started"]
+    assert started == ["spec.initContainers{sidecar}", "spec.initContainers{once}", "spec.containers{main}"]
+    worker.update(deleted(pod, 0))
+    await node.reports.until(lambda: "uid-web" in node.reports.terminated)
+    killed = [event.message for event in node.reports.events if event.reason == "Killing"]
+    assert killed == ["Stopping container main", "Stopping container sidecar"]
+
+
+async def test_a_missing_image_backs_off(bench: Bench) -> None:
+    """A failed pull is told first as an error, then as a back-off."""
+    node = bench.node()
+    worker = node.add(pod_of("true", image="nowhere/none"))
+    seen: list[str] = []
+
+    def backing_off() -> bool:
+        seen.append(main_status(worker)["state"].get("waiting", {}).get("reason", ""))
+        return seen[-1] == "ImagePullBackOff"
+
+    await node.reports.until(backing_off)
+    assert "ErrImagePull" in seen
+    assert worker.status["phase"] == "Pending"
+
+
+async def test_a_missing_program_is_a_run_error(bench: Bench) -> None:
+    """A command that does not exist counts as a failed run with the shell's exit code."""
+    node = bench.node()
+    worker = node.add(pod_of("", command=["/no/such"]))
+    await node.reports.until(
+        lambda: main_status(worker)["state"].get("waiting", {}).get("reason") == "RunContainerError"
+    )
+    assert main_status(worker)["lastState"]["terminated"]["exitCode"] == 127
+
+
+async def test_readiness_follows_its_probe(bench: Bench) -> None:
+    """A pod is ready only while its probe passes."""
+    node = bench.node()
+    probe = {"exec": {"command": ["test", "-e", "/ok"]}, "periodSeconds": 1, "failureThreshold": 1}
+    worker = node.add(pod_of("sleep 0.3; touch /ok; sleep 1; rm /ok; sleep 1000", readinessProbe=probe))
+    await node.reports.until(lambda: is_ready(worker))
+    await node.reports.until(lambda: not is_ready(worker))
+    assert any(event.reason == "Unhealthy" for event in node.reports.events)
+
+
+async def test_liveness_restarts(bench: Bench) -> None:
+    """A container that fails its liveness probe is killed and runs again."""
+    node = bench.node()
+    probe = {"exec": {"command": ["test", "!", "-e", "/bad"]}, "periodSeconds": 1, "failureThreshold": 1}
+    worker = node.add(
+        pod_of("sleep 0.5; touch /bad; sleep 1000", livenessProbe=probe, spec={"terminationGracePeriodSeconds": 0})
+    )
+    await node.reports.until(lambda: main_status(worker)["restartCount"] == 1)
+    messages = {event.message for event in node.reports.events if event.reason == "Killing"}
+    assert messages == {"Container main failed liveness probe, will be restarted"}
+
+
+async def test_hooks_run_around_the_container(bench: Bench) -> None:
+    """postStart delays readiness, preStop runs before the signal."""
+    node = bench.node()
+    hooks = {
+        "postStart": {"exec": {"command": ["touch", "/started"]}},
+        "preStop": {"exec": {"command": ["sh", "-c", "echo bye > /dev/termination-log"]}},
+    }
+    pod = pod_of("while ! test -e /started; do sleep 0.01; done; sleep 1000", lifecycle=hooks)
+    worker = node.add(pod)
+    await node.reports.until(lambda: is_ready(worker))
+    worker.update(deleted(pod, 1))
+    await node.reports.until(lambda: "uid-web" in node.reports.terminated)
+    assert main_status(worker)["state"]["terminated"]["message"] == "bye\n"
+
+
+async def test_a_restarted_agent_adopts_what_runs(bench: Bench) -> None:
+    """The next agent finds the same process under the same container id and still hears of its end."""
+    node = bench.node()
+    worker = node.add(pod_of("sleep 1000"))
+    await node.reports.until(lambda: is_ready(worker))
+    before, pid = main_status(worker), pid_of(node, worker)
+    await node.stop()
+    second = bench.node()
+    [adopted] = second.resume()
+    await asyncio.sleep(0)
+    assert main_status(adopted) == before
+    os.kill(pid, signal.SIGKILL)
+    await second.reports.until(lambda: main_status(adopted)["restartCount"] == 1)
+
+
+async def test_an_end_without_an_agent_is_not_lost(bench: Bench) -> None:
+    """A container that ended while no agent ran is found with its exit code."""
+    node = bench.node()
+    worker = node.add(pod_of("while ! test -e /tmp/go; do sleep 0.01; done; exit 9", spec={"restartPolicy": "Never"}))
+    await node.reports.until(lambda: is_ready(worker))
+    run = worker.state.container("main").record.run
+    assert run is not None
+    rootfs = node.context.starter.rootfs(run.id)
+    await node.stop()
+    (rootfs / "merged/tmp/go").touch()
+    await node.reports.until(lambda: node.containers.exits.recorded(run.id) is not None)
+    second = bench.node()
+    [adopted] = second.resume()
+    await second.reports.until(lambda: adopted.status.get("phase") == "Failed")
+    assert main_status(adopted)["state"]["terminated"]["exitCode"] == 9
+
+
+async def test_a_lost_supervisor_ends_the_container(bench: Bench) -> None:
+    """A container whose conmon has died is killed, reported as unknown, and started again."""
+    node = bench.node()
+    worker = node.add(pod_of("sleep 1000"))
+    await node.reports.until(lambda: is_ready(worker))
+    run = worker.state.container("main").record.run
+    assert run is not None and run.conmon is not None and run.process is not None
+    run.conmon.send(signal.SIGKILL)
+    await node.reports.until(lambda: main_status(worker)["restartCount"] == 1)
+    assert main_status(worker)["lastState"]["terminated"]["reason"] == "ContainerStatusUnknown"
+    assert not run.process.alive
+
+
+async def test_after_a_reboot_pods_start_again(bench: Bench) -> None:
+    """Pids of another boot mean nothing: containers start again, counted as restarted."""
+    node = bench.node()
+    worker = node.add(pod_of("sleep 1000"))
+    await node.reports.until(lambda: is_ready(worker))
+    await node.stop()
+    second = bench.node(boot_id="boot-2")
+    await second.containers.purge(second.containers.known())
+    [adopted] = second.resume()
+    await second.reports.until(lambda: main_status(adopted)["restartCount"] == 1 and is_ready(adopted))
+    assert main_status(adopted)["lastState"]["terminated"]["reason"] == "ContainerStatusUnknown"
