@@ -15,7 +15,7 @@ TOLERATION_SECONDS = 5
 _NODE_LOSS_TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 _DEFAULT_MODE = 0o644
 _TOKEN_EXPIRATION_S = 3600
-_SYSTEM_PRIORITIES = {"system-cluster-critical": 2000000000, "system-node-critical": 2000001000}
+SYSTEM_PRIORITIES = {"system-cluster-critical": 2000000000, "system-node-critical": 2000001000}
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 _PROBE_NUMBERS = {"timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3}
 _SOURCES_WITH_MODE = ("secret", "configMap", "downwardAPI", "projected")
@@ -145,7 +145,7 @@ def default_pod(pod: KubeObject) -> None:
     spec.setdefault("enableServiceLinks", True)
     if not spec.get("serviceAccountName"):
         spec["serviceAccountName"] = spec["serviceAccount"] = "default"
-    spec.setdefault("priority", _SYSTEM_PRIORITIES.get(spec.get("priorityClassName", ""), 0))
+    spec.setdefault("priority", SYSTEM_PRIORITIES.get(spec.get("priorityClassName", ""), 0))
     fill(spec, "preemptionPolicy", "PreemptLowerPriority")
     for container in _containers(spec):
         _request_limits(container)

@@ -82,7 +82,7 @@ def validate_pod_update(pod: KubeObject, old: KubeObject) -> list[FieldError]:
             return [forbidden(f"spec.{kind}", "pod updates may not add or remove containers")]
     errors = [
         required(f"spec.containers[{index}].image")
-        for index, container in enumerate(spec["containers"])
+        for index, container in enumerate(spec.get("containers") or ())
         if not container.get("image")
     ]
     errors += _validate_deadline(spec, was) + _validate_tolerations(spec, was)

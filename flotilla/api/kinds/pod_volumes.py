@@ -21,6 +21,7 @@ from flotilla.api.names import dns_label_faults
 from flotilla.api.quantities import parse_quantity
 
 MOUNTED_KINDS = ("emptyDir", "hostPath", "configMap", "secret", "downwardAPI", "projected")
+MOUNTED_PROJECTIONS = ("configMap", "secret", "downwardAPI")
 _HOST_PATH_TYPES = (
     "",
     "BlockDevice",

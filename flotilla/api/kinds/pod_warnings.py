@@ -2,59 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from flotilla.api.kinds.pod_defaults import _SYSTEM_PRIORITIES
-from flotilla.api.kinds.pod_volumes import MOUNTED_KINDS
+from flotilla.api.kinds.pod_defaults import SYSTEM_PRIORITIES
+from flotilla.api.kinds.pod_volumes import MOUNTED_KINDS, MOUNTED_PROJECTIONS
 
 NOT_ACTED_UPON = "accepted, but this version of Flotilla does not act on it"
+_NOT_MOUNTED = "this version of Flotilla can't mount such volumes; the pod will not start"
 _SPEC_FIELDS = (
-    "affinity",
     "topologySpreadConstraints",
-    "schedulingGates",
-    "readinessGates",
     "runtimeClassName",
     "resourceClaims",
     "setHostnameAsFQDN",
-    "overhead",
+    "shareProcessNamespace",
+    "automountServiceAccountToken",
     "ephemeralContainers",
     "hostnameOverride",
     "workloadRef",
 )
-_CONTAINER_FIELDS = ("volumeDevices", "resizePolicy", "stdin", "stdinOnce", "tty", "restartPolicyRules")
+_AFFINITIES = ("podAffinity", "podAntiAffinity")
+_CONTAINER_FIELDS = ("volumeDevices", "resizePolicy", "stdin", "stdinOnce", "restartPolicyRules")
 _SECURITY_FIELDS = ("seLinuxOptions", "windowsOptions", "appArmorProfile")
 
 
-def _container_warnings(container: Mapping[str, Any], path: str) -> list[str]:
-    fields = [field for field in _CONTAINER_FIELDS if container.get(field)]
+def _is_unlimited(resource: str) -> bool:
+    """Whether no limit of that resource is enforced."""
+    return resource == "ephemeral-storage" or resource.startswith("hugepages-")
+
+
+def _idle_container_fields(container: Mapping[str, Any]) -> Iterator[str]:
+    yield from (field for field in _CONTAINER_FIELDS if container.get(field))
     context = container.get("securityContext") or {}
-    fields += [f"securityContext.{field}" for field in _SECURITY_FIELDS if context.get(field)]
-    warnings = [f"{path}.{field}: {NOT_ACTED_UPON}" for field in fields]
-    names = [entry.get("name") for entry in container.get("env") or ()]
-    for index, name in enumerate(names):
-        if name in names[:index]:
-            first = f"{path}.env[{names.index(name)}]"
-            warnings.append(f'{path}.env[{index}]: hides previous definition of "{name}" at {first}')
-    return warnings
+    yield from (f"securityContext.{field}" for field in _SECURITY_FIELDS if context.get(field))
+    limits = (container.get("resources") or {}).get("limits") or {}
+    yield from (f"resources.limits[{resource}]" for resource in limits if _is_unlimited(resource))
+
+
+def _repeated_variables(container: Mapping[str, Any], path: str) -> Iterator[str]:
+    first: dict[str, int] = {}
+    for index, entry in enumerate(container.get("env") or ()):
+        name = entry.get("name", "")
+        if name in first:
+            where = f"{path}.env[{first[name]}]"
+            yield f'{path}.env[{index}]: hides previous definition of "{name}" at {where}'
+        first.setdefault(name, index)
+
+
+def _idle_spec_fields(spec: Mapping[str, Any]) -> Iterator[str]:
+    yield from (field for field in _SPEC_FIELDS if spec.get(field))
+    yield from (f"affinity.{kind}" for kind in _AFFINITIES if (spec.get("affinity") or {}).get(kind))
+    context = spec.get("securityContext") or {}
+    yield from (f"securityContext.{field}" for field in _SECURITY_FIELDS if context.get(field))
+    if spec.get("hostUsers") is False:
+        yield "hostUsers"
+    if spec.get("priorityClassName") and spec["priorityClassName"] not in SYSTEM_PRIORITIES:
+        yield "priorityClassName"
+
+
+def _unmounted_volumes(spec: Mapping[str, Any]) -> Iterator[str]:
+    for index, volume in enumerate(spec.get("volumes") or ()):
+        path = f"volumes[{index}]"
+        yield from (f"{path}.{kind}" for kind in volume if kind != "name" and kind not in MOUNTED_KINDS)
+        for number, source in enumerate((volume.get("projected") or {}).get("sources") or ()):
+            where = f"{path}.projected.sources[{number}]"
+            yield from (f"{where}.{kind}" for kind in source if kind not in MOUNTED_PROJECTIONS)
 
 
 def pod_spec_warnings(spec: Mapping[str, Any], path: str) -> list[str]:
     """One line for each such field of a pod spec at ``path``."""
-    warnings = [f"{path}.{field}: {NOT_ACTED_UPON}" for field in _SPEC_FIELDS if spec.get(field)]
-    if spec.get("hostUsers") is False:
-        warnings.append(f"{path}.hostUsers: false: {NOT_ACTED_UPON}")
-    if spec.get("priorityClassName") and spec["priorityClassName"] not in _SYSTEM_PRIORITIES:
-        warnings.append(f"{path}.priorityClassName: {NOT_ACTED_UPON}")
-    for index, volume in enumerate(spec.get("volumes") or ()):
-        for kind in volume:
-            if kind != "name" and kind not in MOUNTED_KINDS:
-                where = f"{path}.volumes[{index}].{kind}"
-                warnings.append(f"{where}: this version of Flotilla can't mount such volumes; the pod will not start")
+    warnings = [f"{path}.{field}: {NOT_ACTED_UPON}" for field in _idle_spec_fields(spec)]
+    warnings += [f"{path}.{volume}: {_NOT_MOUNTED}" for volume in _unmounted_volumes(spec)]
     for kind in ("containers", "initContainers"):
         for index, container in enumerate(spec.get(kind) or ()):
-            warnings += _container_warnings(container, f"{path}.{kind}[{index}]")
-    context = spec.get("securityContext") or {}
-    return warnings + [
-        f"{path}.securityContext.{field}: {NOT_ACTED_UPON}" for field in _SECURITY_FIELDS if context.get(field)
-    ]
+            where = f"{path}.{kind}[{index}]"
+            warnings += [f"{where}.{field}: {NOT_ACTED_UPON}" for field in _idle_container_fields(container)]
+            warnings += _repeated_variables(container, where)
+    return warnings

@@ -34,7 +34,7 @@ NODE_PORTS = range(30000, 32768)
 _TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
 _LONGEST_AFFINITY_S = 86400
-_IDLE_FIELDS = ("externalIPs", "loadBalancerIP", "loadBalancerSourceRanges", "loadBalancerClass", "trafficDistribution")
+_IDLE_FIELDS = ("loadBalancerIP", "loadBalancerSourceRanges", "loadBalancerClass", "trafficDistribution")
 
 
 def _is_headless(spec: Mapping[str, Any]) -> bool:
@@ -160,10 +160,6 @@ def _warnings(service: KubeObject) -> list[str]:
     warnings = [f"spec.{field}: {NOT_ACTED_UPON}" for field in _IDLE_FIELDS if spec.get(field)]
     if spec.get("type") == "LoadBalancer":
         warnings.append("spec.type: this version of Flotilla has no load balancer; the node ports of the service work")
-    if spec.get("externalTrafficPolicy") == "Local":
-        warnings.append(f"spec.externalTrafficPolicy: Local: {NOT_ACTED_UPON}")
-    if any(port.get("protocol") == "SCTP" for port in spec.get("ports") or ()):
-        warnings.append(f"spec.ports: protocol SCTP: {NOT_ACTED_UPON}")
     return warnings
 
 

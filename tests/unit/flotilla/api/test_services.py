@@ -122,6 +122,6 @@ def test_changes_of_type(edited: Edited, faults: Faults, written: Written, node_
 
 def test_warnings(sample: Sample, edited: Edited) -> None:
     """What no part of this version carries out must be told."""
-    service = edited(edited(sample(SERVICES), "spec.type", "LoadBalancer"), "spec.externalIPs", ["10.0.0.1"])
+    service = edited(edited(sample(SERVICES), "spec.type", "LoadBalancer"), "spec.trafficDistribution", "PreferClose")
     paths = [warning.partition(": ")[0] for warning in SERVICES.strategy.warnings(service)]
-    assert paths == ["spec.externalIPs", "spec.type"]
+    assert paths == ["spec.trafficDistribution", "spec.type"]
