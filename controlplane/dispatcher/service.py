@@ -104,7 +104,7 @@ class DispatcherServer:
     async def run(self) -> None:
         """Listen and serve until cancelled. PortInUseError."""
         server = grpc.aio.server(options=_OPTIONS)
-        dispatcher_pb2_grpc.add_DispatcherServicer_to_server(self, server)
+        dispatcher_pb2_grpc.add_DispatcherServicer_to_server(self, server)  # type: ignore[no-untyped-call]
         address = self._settings.dispatcher_listen
         try:
             port = server.add_secure_port(address, self._credentials())
