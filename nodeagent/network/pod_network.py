@@ -31,7 +31,15 @@ from nodeagent.network.pod_rules import PodRules
 from nodeagent.network.records import AddressesExhaustedError, HostPort, PodRecord, PodRecords, read_records
 from nodeagent.network.sysctls import apply_sysctls, restore_sysctls
 
-__all__ = ["AddressesExhaustedError", "HostPort", "PodAddress", "PodNetwork", "PodNetworkError", "host_ports_of"]
+__all__ = [
+    "AddressesExhaustedError",
+    "HostPort",
+    "PodAddress",
+    "PodNetwork",
+    "PodNetworkError",
+    "host_ports_of",
+    "pod_link_name",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +72,11 @@ def host_ports_of(pod: KubeObject) -> tuple[HostPort, ...]:
         for port in container.get("ports") or ()
         if port.get("hostPort")
     )
+
+
+def pod_link_name(pod_uid: str, *, device: str = "flt0") -> str:
+    """The name of the node's end of a pod's link."""
+    return device.rstrip("0123456789") + hashlib.sha256(pod_uid.encode()).hexdigest()[:_HASH_LENGTH]
 
 
 class PodNetwork:
@@ -207,7 +220,7 @@ class PodNetwork:
     def _wire(self, record: PodRecord, pin: Path) -> None:
         unpin(pin)
         address = ipaddress.IPv4Address(record.ip)
-        name = self._link_name(record.uid)
+        name = pod_link_name(record.uid, device=self._device)
         pod_mac, node_mac = b"\x0a\x58" + address.packed, b"\x0a\x59" + address.packed
         with create_namespace(pin) as inside, pin.open("rb") as namespace:
             veth = links.add_veth(
@@ -258,9 +271,6 @@ class PodNetwork:
             route = links.delete_route(ipaddress.IPv4Network(record.ip))
             self._netlink.request([route], tolerate=[errno.ESRCH])
         unpin(self._pins / record.uid)
-
-    def _link_name(self, uid: str) -> str:
-        return self._prefix + hashlib.sha256(uid.encode()).hexdigest()[:_HASH_LENGTH]
 
     def _remember(self, changed: dict[str, str]) -> None:
         """Note what a purge has to undo; the first value seen is the one to go back to."""
