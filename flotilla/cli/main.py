@@ -14,13 +14,14 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from flotilla.cli import processes
 from flotilla.cli.failures import CommandError
 
 if TYPE_CHECKING:
     import typer
 
 COMPLETION_VARIABLE = "_FLOTILLA_COMPLETE"
+
+PROCESSES = ("server", "agent", "dns")
 
 COMMANDS: dict[str, str] = {
     "up": "flotilla.cli.cluster:up",
@@ -51,8 +52,10 @@ PANELS = {
 def main() -> None:
     """Run the program on ``sys.argv``."""
     arguments = sys.argv[1:]
-    if arguments and arguments[0] in processes.NAMES:
-        processes.run_process(arguments)
+    if arguments and arguments[0] in PROCESSES:
+        from flotilla.cli.processes import run_process
+
+        run_process(arguments)
         return
     try:
         build_app(_wanted(arguments))(args=arguments, prog_name="flotilla", standalone_mode=True)
@@ -84,7 +87,7 @@ def build_app(names: list[str]) -> typer.Typer:
         add_completion=False,
         rich_markup_mode="rich",
         pretty_exceptions_enable=False,
-        epilog=f"Processes that up starts: {', '.join(processes.NAMES)} (see flotilla server --help).",
+        epilog=f"Processes that up starts: {', '.join(PROCESSES)} (see flotilla server --help).",
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(program)

@@ -16,8 +16,6 @@ from pathlib import Path
 
 from flotilla.logs import LEVELS, configure_logging
 
-NAMES = ("server", "agent", "dns")
-
 
 class _Parser(ArgumentParser):
     """A parser that leaves with 1 on wrong use, as every other failure does."""

@@ -82,7 +82,7 @@ def state_colour(state: str) -> str | None:
 
 
 def print_json(value: Any) -> None:
-    print(json.dumps(value, indent=4, ensure_ascii=False))
+    print(json.dumps(value, indent=4, ensure_ascii=False, sort_keys=True))
 
 
 def print_yaml(value: Any) -> None:
@@ -90,10 +90,10 @@ def print_yaml(value: Any) -> None:
 
 
 def to_yaml(value: Any) -> str:
-    """``value`` as YAML in block style, keys in their own order."""
+    """``value`` as YAML in block style, keys in alphabetical order as kubectl prints them."""
     import yaml
 
-    text: str = yaml.dump(value, Dumper=_dumper(), sort_keys=False, default_flow_style=False, allow_unicode=True)
+    text: str = yaml.dump(value, Dumper=_dumper(), sort_keys=True, default_flow_style=False, allow_unicode=True)
     return text
 
 

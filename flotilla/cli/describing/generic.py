@@ -57,7 +57,7 @@ def events(sheet: Sheet, client: Client, obj: KubeObject) -> None:
             _event_source(each),
             (each.get("message") or "").strip(),
         ]
-        for each in sorted(found, key=_event_time)
+        for each in sorted(found, key=_event_order)
     ]
     with sheet.section("Events"):
         sheet.table(["Type", "Reason", "Age", "From", "Message"], rows)
@@ -67,6 +67,10 @@ def _event_time(event: KubeObject) -> str:
     series = event.get("series") or {}
     time = series.get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime")
     return str(time or event["metadata"]["creationTimestamp"])
+
+
+def _event_order(event: KubeObject) -> tuple[str, int]:
+    return _event_time(event)[:19], int(event["metadata"].get("resourceVersion") or 0)
 
 
 def _event_age(event: KubeObject) -> str:

@@ -68,6 +68,6 @@ def test_states_have_colours(state: str, colour: str | None) -> None:
     assert state_colour(state) == colour
 
 
-def test_yaml_keeps_order_and_shows_lines() -> None:
-    """Keys keep their order, text of several lines is a block."""
-    assert to_yaml({"b": "x\ny\n", "a": [1]}) == "b: |\n  x\n  y\na:\n- 1\n"
+def test_yaml_is_sorted_and_shows_lines() -> None:
+    """Keys are in order, text of several lines is a block."""
+    assert to_yaml({"b": "x\ny\n", "a": [1]}) == "a:\n- 1\nb: |\n  x\n  y\n"
