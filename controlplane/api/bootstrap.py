@@ -6,30 +6,79 @@ API server, which follows this server.
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
+import logging
+from dataclasses import dataclass
 
 from controlplane.api.operations import Operations
+from controlplane.store.cache import Subscription, SubscriptionError
 from flotilla.api.errors import ApiError
 from flotilla.api.objects import KubeObject
 from flotilla.api.registry import Resource
 from flotilla.api.resources import ENDPOINT_SLICES, ENDPOINTS, NAMESPACES, SERVICES
 
+logger = logging.getLogger(__name__)
+
 MANAGER = "flotilla-bootstrap"
 NAMES = ("default", "kube-system", "kube-public", "kube-node-lease")
+RETRY_S = 1.0
+_KINDS = (NAMESPACES, SERVICES, ENDPOINTS, ENDPOINT_SLICES)
+_OBJECTS = frozenset(
+    {
+        *(("namespaces", "", name) for name in NAMES),
+        ("services", "default", "kubernetes"),
+        ("services", "kube-system", "kube-dns"),
+        ("endpoints", "default", "kubernetes"),
+        ("endpointslices", "default", "kubernetes"),
+    }
+)
 _PORT_NAME = "https"
 
 
-async def bootstrap(
-    operations: Operations, *, api_address: str, api_port: int, cluster_dns: str, service_cidr: str
-) -> None:
-    """Create what is missing. ``api_address`` is where pods reach this server. Raises ApiError."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterAddresses:
+    """``api_address`` and ``api_port`` are where pods reach this server; ``service_cidr`` holds ``cluster_dns``."""
+
+    api_address: str
+    api_port: int
+    cluster_dns: str
+    service_cidr: str
+
+
+async def bootstrap(operations: Operations, addresses: ClusterAddresses) -> None:
+    """Create what is missing. Raises ApiError."""
     for name in NAMES:
         await _ensure(operations, NAMESPACES, {"metadata": {"name": name}})
-    first = str(ipaddress.IPv4Network(service_cidr).network_address + 1)
-    await _ensure(operations, SERVICES, _api_service(first, api_port))
-    await _ensure(operations, SERVICES, _dns_service(cluster_dns))
-    await _publish(operations, ENDPOINTS, _endpoints(api_address, api_port))
-    await _publish(operations, ENDPOINT_SLICES, _endpoint_slice(api_address, api_port))
+    first = str(ipaddress.IPv4Network(addresses.service_cidr).network_address + 1)
+    await _ensure(operations, SERVICES, _api_service(first, addresses.api_port))
+    await _ensure(operations, SERVICES, _dns_service(addresses.cluster_dns))
+    await _publish(operations, ENDPOINTS, _endpoints(addresses.api_address, addresses.api_port))
+    await _publish(operations, ENDPOINT_SLICES, _endpoint_slice(addresses.api_address, addresses.api_port))
+
+
+async def keep_bootstrapped(operations: Operations, addresses: ClusterAddresses) -> None:
+    """:func:`bootstrap`, and again whenever one of its objects was deleted, until cancelled."""
+    while True:
+        subscription = operations.cache.subscribe(_KINDS)
+        try:
+            await bootstrap(operations, addresses)
+            await _deletion(subscription)
+        except SubscriptionError:
+            pass
+        except ApiError as error:
+            logger.warning("bootstrap_failed", extra={"error": error.message})
+            await asyncio.sleep(RETRY_S)
+        finally:
+            subscription.close()
+
+
+async def _deletion(subscription: Subscription) -> None:
+    """Return once one of the objects was deleted."""
+    async for event in subscription:
+        entry = event.entry
+        if event.type == "DELETED" and (entry.resource.plural, entry.namespace, entry.name) in _OBJECTS:
+            return
 
 
 async def _ensure(operations: Operations, resource: Resource, obj: KubeObject) -> bool:

@@ -86,14 +86,10 @@ def plan_deletion(resource: Resource, obj: KubeObject, options: DeleteOptions, *
     _mark_propagation(metadata, options.propagation)
     grace_s = _grace_s(resource, obj, options)
     if metadata.get("deletionTimestamp") is not None:
-        current_s = int(metadata.get("deletionGracePeriodSeconds") or 0)
-        grace_s = min(grace_s, current_s) if resource.strategy.graceful_deletion else current_s
-        pending = current_s > 0 and grace_s == current_s
-    else:
-        pending = grace_s > 0
-    if not pending and not _finalizers(obj) and not _namespace_finalizers(resource, obj):
+        grace_s = min(grace_s, int(metadata.get("deletionGracePeriodSeconds") or 0))
+    if grace_s == 0 and not _finalizers(obj) and not _namespace_finalizers(resource, obj):
         return Deletion(obj, remove=True, changed=True)
-    _mark_deleted(resource, metadata, grace_s, now)
+    _mark_deleted(metadata, grace_s, now)
     if resource.kind == "Namespace":
         obj.setdefault("status", {})["phase"] = "Terminating"
     after = (metadata["deletionTimestamp"], metadata["deletionGracePeriodSeconds"], list(_finalizers(obj)))
@@ -108,7 +104,7 @@ def is_finished(resource: Resource, obj: Mapping[str, Any]) -> bool:
     return not (resource.strategy.graceful_deletion and metadata.get("deletionGracePeriodSeconds"))
 
 
-def _mark_deleted(resource: Resource, metadata: KubeObject, grace_s: int, now: datetime) -> None:
+def _mark_deleted(metadata: KubeObject, grace_s: int, now: datetime) -> None:
     if metadata.get("deletionTimestamp") is None:
         metadata["deletionTimestamp"] = format_time(now + timedelta(seconds=grace_s))
         metadata["deletionGracePeriodSeconds"] = grace_s
