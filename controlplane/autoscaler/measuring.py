@@ -21,11 +21,10 @@ from controlplane.autoscaler.calculator import (
 from controlplane.autoscaler.columns import Span
 from controlplane.autoscaler.decision import Measured
 from controlplane.autoscaler.metrics import ResourceMetric, UnsupportedMetricError, read_metric
-from controlplane.autoscaler.pods import INTERVAL_BEFORE, LAST_INTERVAL, LAST_TWO, PodReader
+from controlplane.autoscaler.pods import INTERVAL_BEFORE, LAST_INTERVAL, LAST_TWO, PodReader, PodState
 from controlplane.autoscaler.samples import WINDOW
 from controlplane.autoscaler.stabilization import Behavior
 from controlplane.reconcile.clock import Clock
-from controlplane.store.cache import Entry
 
 FAR_OVER = 2.0
 
@@ -38,12 +37,14 @@ class Measurer:
     clock: Clock
 
     def measure(
-        self, specs: Sequence[Mapping[str, Any]], pods: Sequence[Entry], behavior: Behavior, *, current: int
+        self, specs: Sequence[Mapping[str, Any]], pods: Sequence[PodState], behavior: Behavior, *, current: int
     ) -> list[Measured]:
         """Each metric's outcome, in order; ``current`` is the target's scale."""
         return [self._measure(spec, pods, behavior, current=current) for spec in specs]
 
-    def _measure(self, spec: Mapping[str, Any], pods: Sequence[Entry], behavior: Behavior, *, current: int) -> Measured:
+    def _measure(
+        self, spec: Mapping[str, Any], pods: Sequence[PodState], behavior: Behavior, *, current: int
+    ) -> Measured:
         try:
             metric = read_metric(spec)
         except UnsupportedMetricError as error:
@@ -59,7 +60,7 @@ class Measurer:
 class _Measurement:
     measurer: Measurer
     metric: ResourceMetric
-    pods: Sequence[Entry]
+    pods: Sequence[PodState]
     tolerance: Tolerance
     current: int
 

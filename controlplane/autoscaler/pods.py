@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from controlplane.autoscaler.calculator import PodFacts, Sample
 from controlplane.autoscaler.columns import Span, Usage
@@ -27,6 +27,15 @@ SATURATED = 0.9
 LAST_INTERVAL = Span(0.0, intervals=1)
 INTERVAL_BEFORE = Span(0.0, intervals=1, back=1)
 LAST_TWO = Span(WINDOW.window_s, intervals=2)
+
+
+class PodState(Protocol):
+    """What is read of a pod's cache entry."""
+
+    @property
+    def uid(self) -> str: ...
+    @property
+    def obj(self) -> KubeObject: ...
 
 
 def pods_of(cache: Cache, owner_uid: str) -> list[Entry]:
@@ -54,16 +63,16 @@ class PodReader:
     samples: SampleStore
     readiness: ReadinessTracker
 
-    def facts(self, pods: Sequence[Entry], metric: ResourceMetric, *, span: Span = WINDOW) -> list[PodFacts]:
+    def facts(self, pods: Sequence[PodState], metric: ResourceMetric, *, span: Span = WINDOW) -> list[PodFacts]:
         """Facts about each pod, CPU averaged over ``span``."""
         grown = self._capacity_grew(pods)
         return [self._facts(entry.obj, metric, span=span, grown=grown) for entry in pods]
 
-    def saturated(self, pods: Sequence[Entry], metric: ResourceMetric) -> bool:
+    def saturated(self, pods: Sequence[PodState], metric: ResourceMetric) -> bool:
         """Whether the pods with samples use nine tenths of their limits, so that their use no longer shows the load."""
         used = limits = 0.0
         for entry in pods:
-            sample = self._sample(uid_of(entry.obj), metric, LAST_INTERVAL)
+            sample = self._sample(entry.uid, metric, LAST_INTERVAL)
             if sample is None:
                 continue
             limit, _ = _amount(entry.obj, metric, "limits")
@@ -72,7 +81,7 @@ class PodReader:
             used, limits = used + sample.value, limits + limit
         return limits > 0 and used >= SATURATED * limits
 
-    def _capacity_grew(self, pods: Sequence[Entry]) -> float:
+    def _capacity_grew(self, pods: Sequence[PodState]) -> float:
         """When the last of the pods became ready for the first time, as Unix time; 0 if none did lately."""
         moments = [
             readiness.changed
