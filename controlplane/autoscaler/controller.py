@@ -36,6 +36,7 @@ EVALUATE_EVERY_S = 0.95  # a little less than the agents' second, so that jitter
 SCALABLE = tuple(resource for resource in REGISTRY.all() if "scale" in resource.subresources)
 RESOURCES = (HORIZONTAL_POD_AUTOSCALERS, PODS, *SCALABLE)
 WORKERS = 4
+LONGEST_WAIT_S = 3.0
 
 
 @dataclass(slots=True)
@@ -43,9 +44,11 @@ class _Memory:
     """What is remembered of one autoscaler between evaluations."""
 
     uid: str
+    target_uid: str
     history: History
     nodes: set[str] = field(default_factory=set)
     evaluated_s: float = float("-inf")
+    waiting_since_s: float | None = None
     written_s: float = float("-inf")
 
 
@@ -75,6 +78,7 @@ class AutoscalerReconciler:
         self._measurer = Measurer(PodReader(samples, self._readiness), clock)
         self._memories: dict[ObjectKey, _Memory] = {}
         self._own_writes: OwnWrites[ObjectKey] = OwnWrites(cache)
+        self._pods_moved = False
 
     def reset(self) -> None:
         """What is kept of pods and autoscalers stays right when they come again."""
@@ -84,6 +88,7 @@ class AutoscalerReconciler:
         entry = event.entry
         if entry.resource is PODS:
             self._readiness.observe(event)
+            self._pods_moved |= event.previous is None or event.previous.node != entry.node
             return ()
         if entry.resource is HORIZONTAL_POD_AUTOSCALERS:
             return [(entry.namespace, entry.name)] if _spec_changed(event) else ()
@@ -93,6 +98,10 @@ class AutoscalerReconciler:
 
     def due(self, nodes: set[str], *, now_s: float) -> Iterator[tuple[ObjectKey, float]]:
         """The autoscalers with pods on these nodes, and in how many seconds each may be evaluated again."""
+        if self._pods_moved:
+            self._pods_moved = False
+            for memory in self._memories.values():
+                memory.nodes = {pod.node for pod in pods_of(self._cache, memory.target_uid)}
         for key, memory in self._memories.items():
             if not memory.nodes.isdisjoint(nodes):
                 yield key, memory.evaluated_s + EVALUATE_EVERY_S - now_s
@@ -105,12 +114,15 @@ class AutoscalerReconciler:
             self._memories.pop(key, None)
             return DONE
         outcome = await self._evaluate(key, entry.obj)
+        if outcome is None:
+            return DONE
         await self._report(key, entry, outcome)
         if outcome.error is not None:
             raise outcome.error
         return DONE
 
-    async def _evaluate(self, key: ObjectKey, autoscaler: KubeObject) -> _Outcome:
+    async def _evaluate(self, key: ObjectKey, autoscaler: KubeObject) -> _Outcome | None:
+        """None if the next samples are to be waited for."""
         try:
             target = find_target(self._cache, autoscaler)
         except TargetError as error:
@@ -118,16 +130,19 @@ class AutoscalerReconciler:
             return _Outcome((Explanation("AbleToScale", False, "FailedGetScale", message),))
         memory = self._remember(key, autoscaler, target)
         pods = pods_of(self._cache, target.entry.uid)
-        memory.nodes = {pod.node for pod in pods if pod.node}
+        now_s, bounds = asyncio.get_running_loop().time(), _bounds(autoscaler)
+        if bounds.minimum <= target.replicas <= bounds.maximum and self._waits(memory, pods, now_s=now_s):
+            return None
+        memory.evaluated_s = now_s
         behavior = behavior_of(autoscaler["spec"])
         measured = self._measurer.measure(autoscaler["spec"]["metrics"], pods, behavior, current=target.replicas)
         decision = self._ambiguous(target, memory) or decide(
             measured,
             memory.history,
             behavior,
-            _bounds(autoscaler),
+            bounds,
             current=target.replicas,
-            now_s=memory.evaluated_s,
+            now_s=now_s,
         )
         return await self._carry_out(key, autoscaler, target, measured, decision)
 
@@ -135,10 +150,21 @@ class AutoscalerReconciler:
         now_s = asyncio.get_running_loop().time()
         memory = self._memories.get(key)
         if memory is None or memory.uid != uid_of(autoscaler):
-            memory = _Memory(uid_of(autoscaler), History.seeded(target.replicas, now_s=now_s))
+            memory = _Memory(uid_of(autoscaler), "", History.seeded(target.replicas, now_s=now_s))
             self._memories[key] = memory
-        memory.evaluated_s = now_s
+        if memory.target_uid != target.entry.uid:
+            memory.target_uid = target.entry.uid
+            self._pods_moved = True
         return memory
+
+    def _waits(self, memory: _Memory, pods: Sequence[Entry], *, now_s: float) -> bool:
+        """Whether figures are inconsistent for the moment, and have not been for long."""
+        if not self._measurer.reader.settling(pods, now=self._clock()):
+            memory.waiting_since_s = None
+            return False
+        if memory.waiting_since_s is None:
+            memory.waiting_since_s = now_s
+        return now_s - memory.waiting_since_s < LONGEST_WAIT_S
 
     def _ambiguous(self, target: Target, memory: _Memory) -> Decision | None:
         """Two autoscalers on one target would undo each other's decisions: neither acts."""

@@ -23,6 +23,7 @@ from flotilla.api.quantities import bytes_of, cpu_millis
 from flotilla.api.resources import PODS
 
 STARTING_UP = timedelta(seconds=60)
+SETTLED_AFTER_S = 2.5
 SATURATED = 0.9
 LAST_INTERVAL = Span(0.0, intervals=1)
 INTERVAL_BEFORE = Span(0.0, intervals=1, back=1)
@@ -67,6 +68,22 @@ class PodReader:
         """Facts about each pod, CPU averaged over ``span``."""
         grown = self._capacity_grew(pods)
         return [self._facts(entry.obj, metric, span=span, grown=grown) for entry in pods]
+
+    def settling(self, pods: Sequence[PodState], *, now: datetime) -> bool:
+        """Whether capacity has just grown and some pod has no CPU sample since then.
+
+        Nodes sample at moments of their own, so that such a pod may be up to a round behind the new ones: it would be
+        counted with the load that the new ones have taken over.
+        """
+        grown = self._capacity_grew(pods)
+        if now.timestamp() - grown > SETTLED_AFTER_S:
+            return False
+        since = replace(WINDOW, since_unix_s=grown)
+        return any(
+            self.samples.pod_cpu(pod.uid, span=since) is None and self.samples.pod_cpu(pod.uid) is not None
+            for pod in pods
+            if (readiness := self.readiness.of(pod.uid)) is not None and readiness.ready
+        )
 
     def saturated(self, pods: Sequence[PodState], metric: ResourceMetric) -> bool:
         """Whether the pods with samples use nine tenths of their limits, so that their use no longer shows the load."""
