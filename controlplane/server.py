@@ -24,6 +24,7 @@ from controlplane.api.operations import Operations
 from controlplane.api.server import ApiServer, ServerTls
 from controlplane.api.service_addresses import ServiceAddresses
 from controlplane.autoscaler import build_autoscaler
+from controlplane.autoscaler.resource_metrics import ResourceMetrics
 from controlplane.autoscaler.samples import SampleStore
 from controlplane.controllers import build_controllers
 from controlplane.dispatcher.service import DispatcherServer
@@ -100,7 +101,7 @@ class Server:
             authenticator=CertificateAuthenticator(),
             authorizer=GroupAuthorizer(),
             logs=self._dispatcher,
-            metrics=self._samples,
+            metrics=ResourceMetrics(self._cache, self._samples),
         )
 
     async def run(self) -> None:

@@ -18,7 +18,7 @@ from controlplane.autoscaler.metrics import ResourceMetric
 from controlplane.autoscaler.readiness import ReadinessTracker
 from controlplane.autoscaler.samples import WINDOW, SampleStore
 from controlplane.store.cache import Cache, Entry
-from flotilla.api.objects import KubeObject, is_deleting, name_of, parse_time, uid_of
+from flotilla.api.objects import KubeObject, is_deleting, name_of, parse_time
 from flotilla.api.quantities import bytes_of, cpu_millis
 from flotilla.api.resources import PODS
 
@@ -35,6 +35,8 @@ class PodState(Protocol):
 
     @property
     def uid(self) -> str: ...
+    @property
+    def node(self) -> str: ...
     @property
     def obj(self) -> KubeObject: ...
 
@@ -67,7 +69,7 @@ class PodReader:
     def facts(self, pods: Sequence[PodState], metric: ResourceMetric, *, span: Span = WINDOW) -> list[PodFacts]:
         """Facts about each pod, CPU averaged over ``span``."""
         grown = self._capacity_grew(pods)
-        return [self._facts(entry.obj, metric, span=span, grown=grown) for entry in pods]
+        return [self._facts(entry, metric, span=span, grown=grown) for entry in pods]
 
     def settling(self, pods: Sequence[PodState], *, now: datetime) -> bool:
         """Whether capacity has just grown and some pod has no CPU sample since then.
@@ -80,7 +82,8 @@ class PodReader:
             return False
         since = replace(WINDOW, since_unix_s=grown)
         return any(
-            self.samples.pod_cpu(pod.uid, span=since) is None and self.samples.pod_cpu(pod.uid) is not None
+            self.samples.pod_cpu(pod.node, pod.uid, span=since) is None
+            and self.samples.pod_cpu(pod.node, pod.uid) is not None
             for pod in pods
             if (readiness := self.readiness.of(pod.uid)) is not None and readiness.ready
         )
@@ -89,7 +92,7 @@ class PodReader:
         """Whether the pods with samples use nine tenths of their limits, so that their use no longer shows the load."""
         used = limits = 0.0
         for entry in pods:
-            sample = self._sample(entry.uid, metric, LAST_INTERVAL)
+            sample = self._sample(entry, metric, LAST_INTERVAL)
             if sample is None:
                 continue
             limit, _ = _amount(entry.obj, metric, "limits")
@@ -110,11 +113,10 @@ class PodReader:
         ]
         return max(moments).timestamp() if moments else 0.0
 
-    def _facts(self, pod: KubeObject, metric: ResourceMetric, *, span: Span, grown: float) -> PodFacts:
-        uid = uid_of(pod)
-        readiness = self.readiness.of(uid)
+    def _facts(self, entry: PodState, metric: ResourceMetric, *, span: Span, grown: float) -> PodFacts:
+        pod, readiness = entry.obj, self.readiness.of(entry.uid)
         since = max(grown, readiness.changed.timestamp() if readiness is not None and readiness.ready else 0.0)
-        sample = self._sample(uid, metric, replace(span, since_unix_s=since)) or self._sample(uid, metric, span)
+        sample = self._sample(entry, metric, replace(span, since_unix_s=since)) or self._sample(entry, metric, span)
         request, fault = _amount(pod, metric, "requests")
         return PodFacts(
             name=name_of(pod),
@@ -128,12 +130,12 @@ class PodReader:
             sample=sample,
         )
 
-    def _sample(self, uid: str, metric: ResourceMetric, span: Span) -> Sample | None:
+    def _sample(self, pod: PodState, metric: ResourceMetric, span: Span) -> Sample | None:
         if metric.resource == "cpu":
-            usage = self.samples.pod_cpu(uid, container=metric.container, span=span)
+            usage = self.samples.pod_cpu(pod.node, pod.uid, container=metric.container, span=span)
             return _sample(usage, factor=1000.0) if usage is not None else None
         if metric.resource == "memory":
-            usage = self.samples.pod_memory(uid, container=metric.container)
+            usage = self.samples.pod_memory(pod.node, pod.uid, container=metric.container)
             return _sample(usage, factor=1.0) if usage is not None else None
         return None
 

@@ -77,7 +77,7 @@ class DispatcherServer:
         self._tunnels = Tunnels(self.sessions)
         self._joining = Joining(cache, pki, clock=clock)
         renderer = Renderer()
-        self._feed = Feed(cache, self.sessions, renderer)
+        self._feed = Feed(cache, self.sessions, samples=samples, renderer=renderer)
         self._parts = SessionParts(
             cache=cache,
             objects=objects,
@@ -120,6 +120,8 @@ class DispatcherServer:
                 tasks.create_task(self._announce_leadership(), name="leadership")
                 tasks.create_task(self._announce_period(), name="heartbeat period")
         finally:
+            for session in self.sessions.all():
+                session.stop()
             await server.stop(STOP_GRACE_S)
 
     def _credentials(self) -> Any:

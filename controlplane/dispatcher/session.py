@@ -32,6 +32,7 @@ from controlplane.store.cache import Cache
 from controlplane.store.store import StoreError
 from flotilla.api.errors import ApiError
 from flotilla.api.objects import KubeObject, decode
+from flotilla.api.resources import PODS
 from protos import dispatcher_pb2 as pb
 
 logger = logging.getLogger(__name__)
@@ -103,6 +104,10 @@ class Session:
     def node_deleted(self) -> None:
         """The Node object was deleted: the agent has to register again."""
         self._end(node_deleted(self.node))
+
+    def stop(self) -> None:
+        """This server stops: the agent may turn to another, or to its successor, at once."""
+        self._end(not_now("the server stops"))
 
     def welcome(self) -> None:
         """Tell the agent (again) what it needs to know of this server."""
@@ -218,7 +223,10 @@ class Session:
     def _may_speak_of(self, about: Mapping[str, Any]) -> bool:
         if about.get("kind") == "Node":
             return about.get("name") == self.node
-        return about.get("kind") == "Pod" and bool(about.get("name"))
+        if about.get("kind") != "Pod" or not about.get("name"):
+            return False
+        pod = self._parts.cache.get(PODS, about.get("namespace") or "", about["name"])
+        return pod is None or pod.node == self.node
 
 
 def _object(data: bytes, what: str) -> KubeObject:
