@@ -20,6 +20,7 @@ from collections.abc import Awaitable, Callable, Collection
 from controlplane.dispatcher.assignments import Assigned, NodeAssignments, ObjectKey, Stored
 from controlplane.dispatcher.ending import slow_agent
 from controlplane.dispatcher.messages import Moment, increment_messages, set_messages
+from controlplane.dispatcher.metrics import ASSIGNMENTS
 from controlplane.store.cache import Cache
 from flotilla.api.objects import annotations_of
 from flotilla.api.resources import NODES, PODS
@@ -137,6 +138,7 @@ class Downlink:
         objects = self.assignments.complete()
         moment = self._moment()
         confirmed = self._confirm()
+        ASSIGNMENTS.labels("set").inc()
         for message in set_messages(objects, moment, sequence=self._sequence, confirmed=confirmed):
             await self._put(message)
         self._applied = moment
@@ -152,6 +154,7 @@ class Downlink:
             self._running = self._assigned_uids() | self._unconfirmed
         for message in increment_messages(change, moment, sequence=self._sequence + 1):
             self._sequence += 1
+            ASSIGNMENTS.labels("increment").inc()
             await self._put(message)
         self._applied = moment
 

@@ -19,6 +19,7 @@ from controlplane.dispatcher.assignments import Renderer
 from controlplane.dispatcher.downlink import Downlink
 from controlplane.dispatcher.ending import StreamEndedError, left, node_deleted, not_now, replaced, violation
 from controlplane.dispatcher.messages import Moment
+from controlplane.dispatcher.metrics import SESSIONS
 from controlplane.dispatcher.node_reports import NodeLease, NodeReports
 from controlplane.dispatcher.pod_networks import NetworksExhaustedError
 from controlplane.dispatcher.registration import Registrar
@@ -93,7 +94,8 @@ class Session:
         self._parts.sessions.open(self)
         logger.info("session_opened", extra={"node": self.node, "agent_version": hello.agent_version})
         try:
-            return await self._serve()
+            with SESSIONS.track_inprogress():
+                return await self._serve()
         finally:
             self._parts.sessions.close(self)
 

@@ -15,6 +15,7 @@ from functools import partial
 
 import msgspec
 
+from controlplane.dispatcher.metrics import STATUS_WRITES
 from controlplane.dispatcher.persisting import persist
 from controlplane.dispatcher.pod_status import merged_status
 from controlplane.reconcile.objects import Objects
@@ -93,7 +94,8 @@ class StatusWriter:
     async def _write_pod(self, uid: str) -> None:
         try:
             while (report := self._pending.pop(uid, None)) is not None:
-                await persist(partial(self._store, report), what="pod status", node=self._node)
+                with STATUS_WRITES.time():
+                    await persist(partial(self._store, report), what="pod status", node=self._node)
                 newer = self._pending.get(uid)
                 if newer is not None:
                     self._oldest_unsaved[uid] = newer.sequence
