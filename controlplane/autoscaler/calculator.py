@@ -148,8 +148,10 @@ def _replicas(
     if not dampened and not groups.missing:
         return current if tolerance.contains(ratio) else _ceiling(ratio * len(groups.counted))
     assumed = dict(values)
-    for pod in groups.missing:
-        assumed[pod.name] = measure.full(pod) if ratio < 1.0 else 0.0
+    if ratio < 1.0:
+        assumed |= {pod.name: measure.full(pod) for pod in groups.missing}
+    elif ratio > 1.0:
+        assumed |= {pod.name: 0.0 for pod in groups.missing}
     if dampened:
         assumed |= {pod.name: 0.0 for pod in groups.unready}
     adjusted = measure.ratio(assumed)

@@ -67,6 +67,7 @@ def _replicas(pods: list[PodFacts], *, current: int, target: Target = HALF, tole
         ((100, 100, None), 3, 4, "the missing pod is part of the new count"),
         ((10, None), 2, 2, "a missing pod counts as using its whole request on the way down"),
         ((10, 10, 10, None), 4, 3, "down, but with the missing pod's request counted"),
+        ((50, None), 2, 2, "exactly on target nothing is assumed of a missing pod"),
         ((40, 40, None), 3, 3, "an assumption that turns the direction round changes nothing"),
     ],
 )
