@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -102,7 +103,8 @@ class Api:
         data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
         sent = {"User-Agent": "test/1"} | ({"Content-Type": content_type} if data is not None else {}) | (headers or {})
         async with asyncio.timeout(DEADLINE_S):
-            async with self.session.request(method, self.url + path, data=data, headers=sent) as response:
+            stream = io.BytesIO(data) if data is not None else None
+            async with self.session.request(method, self.url + path, data=stream, headers=sent) as response:
                 raw = await response.read()
                 text = response.content_type != "application/json" or not raw
                 return Reply(response.status, raw.decode() if text else json.loads(raw), response.headers)
