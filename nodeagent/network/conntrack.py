@@ -12,7 +12,7 @@ import socket
 import struct
 from collections.abc import Collection
 
-from nodeagent.network.netlink import NETLINK_NETFILTER, Message, Netlink, attribute, attributes
+from nodeagent.network.netlink import NETLINK_NETFILTER, Message, Netlink, NetlinkError, attribute, attributes
 from nodeagent.network.service_plan import Endpoint
 
 _CONNTRACK_GET, _CONNTRACK_DELETE, _TABLE_GET = 1 << 8 | 1, 1 << 8 | 2, 10 << 8 | 1
@@ -42,9 +42,7 @@ def table_exists(name: str) -> bool:
     with Netlink(NETLINK_NETFILTER) as netlink:
         try:
             netlink.request([Message(_TABLE_GET, 0, _HEADER + attribute(_TABLE_NAME, name.encode() + b"\0"))])
-        except FileNotFoundError:
-            return False
-        except OSError as error:
+        except NetlinkError as error:
             if error.errno == errno.ENOENT:
                 return False
             raise

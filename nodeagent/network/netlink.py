@@ -87,6 +87,8 @@ class Netlink:
         The kernel carries each out on its own. Raises :class:`NetlinkError` for the first that failed with an errno
         not in ``tolerate``.
         """
+        if not messages:
+            return
         first = self._send(messages, _ACK)
         pending = len(messages)
         failure: NetlinkError | None = None

@@ -25,7 +25,7 @@ from flotilla.api.objects import KubeObject
 from nodeagent.network import links
 from nodeagent.network.foreign_firewall import admit_pods, withdraw
 from nodeagent.network.namespaces import create_namespace, is_pinned, unpin
-from nodeagent.network.netlink import Message, Netlink
+from nodeagent.network.netlink import Message, Netlink, NetlinkError
 from nodeagent.network.nftables import Nftables, NftablesError, delete_table
 from nodeagent.network.pod_rules import PodRules
 from nodeagent.network.records import AddressesExhaustedError, HostPort, PodRecord, PodRecords, read_records
@@ -232,11 +232,21 @@ class PodNetwork:
                 mtu=self._mtu or _DEFAULT_MTU,
             )
             with self._guard:
-                self._netlink.request([veth])
+                self._add_link(name, veth)
                 index = socket.if_nametoindex(name)
                 self._netlink.request(self._node_end(index, address, pod_mac), tolerate=[errno.EAFNOSUPPORT])
             inner = links.link_names(inside)[_POD_LINK][0]
             inside.request(self._pod_end(inner, address, node_mac), tolerate=[errno.EAFNOSUPPORT])
+
+    def _add_link(self, name: str, veth: Message) -> None:
+        try:
+            self._netlink.request([veth])
+        except NetlinkError as error:
+            if error.errno != errno.EEXIST:
+                raise
+            # The pod's former link: its namespace is gone, but the kernel has not come round to the link yet.
+            self._netlink.request([links.delete_link(name)], tolerate=[errno.ENODEV])
+            self._netlink.request([veth])
 
     def _node_end(self, index: int, address: links.Address, pod_mac: bytes) -> list[Message]:
         settings = {links.RP_FILTER: 1, links.SEND_REDIRECTS: 0, links.ROUTE_LOCALNET: 1}
