@@ -66,11 +66,7 @@ class Forwarder:
         self._resolvers: list[Resolver] = []
         self._checked_s = float("-inf")
         self._cache: OrderedDict[bytes, _Cached] = OrderedDict()
-
-    def use(self, resolvers: list[Resolver]) -> None:
-        """Ask these resolvers, whatever the host's file says."""
-        self._resolvers = resolvers
-        self._checked_s = float("inf")
+        self._reachable = True
 
     async def ask(self, query: bytes, *, over_tcp: bool) -> bytes:
         """The response to ``query``; a response that says server failure where no resolver answers."""
@@ -86,9 +82,12 @@ class Forwarder:
                 except (OSError, TimeoutError, asyncio.IncompleteReadError):
                     continue
                 if wire.same_question(sent, response) and wire.response_code(response) != _SERVER_FAILURE:
+                    self._reachable = True
                     self._remember(query, response)
                     return query[:2] + response[2:]
-        logger.warning("resolvers_unreachable", extra={"resolvers": [host for host, _ in self._current()]})
+        if self._reachable:
+            self._reachable = False
+            logger.warning("resolvers_unreachable", extra={"resolvers": [host for host, _ in self._current()]})
         return wire.failure(query, _SERVER_FAILURE)
 
     def _current(self) -> list[Resolver]:

@@ -115,7 +115,7 @@ class DnsServer(asyncio.DatagramProtocol):
         answer = self._zone.answer(name, kind)
         if answer.unresolved_alias:
             answer = await self._follow(answer, parsed.q.qtype, over_tcp=over_tcp)
-        response: bytes = reply_to(parsed, answer, [self._zone.authority()]).pack()
+        response = bytes(reply_to(parsed, answer, [self._zone.authority()]).pack())
         if len(response) > wire.udp_limit(query) and not over_tcp:
             response = wire.truncated(response)
         if len(answer.records) <= 1 and not answer.unresolved_alias and len(self._kept) < _KEPT_RESPONSES:
@@ -133,7 +133,7 @@ class DnsServer(asyncio.DatagramProtocol):
         question = DNSRecord(q=DNSQuestion(answer.unresolved_alias, kind))
         question.header.rd = 1
         try:
-            outside = DNSRecord.parse(await self._forwarder.ask(question.pack(), over_tcp=over_tcp))
+            outside = DNSRecord.parse(await self._forwarder.ask(bytes(question.pack()), over_tcp=over_tcp))
         except (DNSError, UnicodeError):
             return Answer(RCODE.SERVFAIL, answer.records, unresolved_alias=answer.unresolved_alias)
         records = (*answer.records, *outside.rr)
