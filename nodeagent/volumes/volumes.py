@@ -49,14 +49,12 @@ class Volumes:
                 raise VolumeError(message) from error
         return paths
 
-    def update(self, pod: KubeObject, objects: AssignedObjects) -> bool:
-        """Bring the files of objects up to date in volumes that exist; True if any changed. Raises OSError."""
-        changed = False
+    def update(self, pod: KubeObject, objects: AssignedObjects) -> None:
+        """Bring the files of objects up to date in volumes that exist. Raises OSError."""
         for volume in pod["spec"].get("volumes") or ():
             directory = self._file_directory(uid_of(pod), volume["name"])
             if is_written(directory):
-                changed |= self._write(pod, volume, objects, directory)
-        return changed
+                self._write(pod, volume, objects, directory)
 
     def teardown(self, pod_uid: str) -> None:
         """Remove everything of the pod's volumes; idempotent. What hostPath names stays. Raises OSError."""
@@ -87,14 +85,15 @@ class Volumes:
         self._write(pod, volume, objects, directory)
         return directory
 
-    def _write(self, pod: KubeObject, volume: KubeObject, objects: AssignedObjects, directory: Path) -> bool:
+    def _write(self, pod: KubeObject, volume: KubeObject, objects: AssignedObjects, directory: Path) -> None:
         try:
             files = volume_files(pod, volume, objects, node=self._node)
         except VolumeError:
             if is_written(directory):
-                return False
+                return
             raise
-        return files is not None and write_files(directory, files, group=_group(pod))
+        if files is not None:
+            write_files(directory, files, group=_group(pod))
 
     def _empty_directory(self, pod: KubeObject, volume: KubeObject) -> Path:
         source = volume.get("emptyDir") or {}
