@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-from dataclasses import dataclass
 
 from controlplane.api.operations import Operations
 from controlplane.store.cache import Subscription, SubscriptionError
@@ -36,36 +35,36 @@ _OBJECTS = frozenset(
 _PORT_NAME = "https"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterAddresses:
-    """``api_address`` and ``api_port`` are where pods reach this server; ``service_cidr`` holds ``cluster_dns``."""
-
-    api_address: str
-    api_port: int
-    cluster_dns: str
-    service_cidr: str
-
-
-async def bootstrap(operations: Operations, addresses: ClusterAddresses) -> None:
-    """Create what is missing. Raises ApiError."""
+async def bootstrap(
+    operations: Operations, *, api_address: str, api_port: int, cluster_dns: str, service_cidr: str
+) -> None:
+    """Create what is missing. Pods reach this server at ``api_address:api_port``. Raises ApiError."""
     for name in NAMES:
         await _ensure(operations, NAMESPACES, {"metadata": {"name": name}})
-    first = str(ipaddress.IPv4Network(addresses.service_cidr).network_address + 1)
-    await _ensure(operations, SERVICES, _api_service(first, addresses.api_port))
-    await _ensure(operations, SERVICES, _dns_service(addresses.cluster_dns))
-    await _publish(operations, ENDPOINTS, _endpoints(addresses.api_address, addresses.api_port))
-    await _publish(operations, ENDPOINT_SLICES, _endpoint_slice(addresses.api_address, addresses.api_port))
+    first = str(ipaddress.IPv4Network(service_cidr).network_address + 1)
+    await _ensure(operations, SERVICES, _api_service(first, api_port))
+    await _ensure(operations, SERVICES, _dns_service(cluster_dns))
+    await _publish(operations, ENDPOINTS, _endpoints(api_address, api_port))
+    await _publish(operations, ENDPOINT_SLICES, _endpoint_slice(api_address, api_port))
 
 
-async def keep_bootstrapped(operations: Operations, addresses: ClusterAddresses) -> None:
-    """:func:`bootstrap`, and again whenever one of its objects was deleted, until cancelled."""
+async def keep_bootstrapped(
+    operations: Operations, *, api_address: str, api_port: int, cluster_dns: str, service_cidr: str
+) -> None:
+    """:func:`bootstrap` until it succeeds, and again whenever one of its objects was deleted, until cancelled."""
     while True:
         subscription = operations.cache.subscribe(_KINDS)
         try:
-            await bootstrap(operations, addresses)
+            await bootstrap(
+                operations,
+                api_address=api_address,
+                api_port=api_port,
+                cluster_dns=cluster_dns,
+                service_cidr=service_cidr,
+            )
             await _deletion(subscription)
         except SubscriptionError:
-            pass
+            continue
         except ApiError as error:
             logger.warning("bootstrap_failed", extra={"error": error.message})
             await asyncio.sleep(RETRY_S)

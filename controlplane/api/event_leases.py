@@ -30,3 +30,7 @@ class EventLeases:
                 self._lease = await self._store.grant_lease(EVENT_TTL_S + _SHARED_FOR_S)
                 self._until_s = time.monotonic() + _SHARED_FOR_S
             return self._lease
+
+    def forget(self) -> None:
+        """Grant a new lease next time: the store no longer knows the present one."""
+        self._until_s = 0.0

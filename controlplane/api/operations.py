@@ -8,7 +8,8 @@ the store's current revision before it is believed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
@@ -23,8 +24,17 @@ from controlplane.api.persistence import Current, Persistence, current_of, encod
 from controlplane.api.service_addresses import ServiceAddresses
 from controlplane.api.subresources import merge_subresource
 from controlplane.store.cache import Cache
-from controlplane.store.store import RevisionConflictError, Store
-from flotilla.api.errors import STALE_OBJECT, ApiError, FieldError, conflict, forbidden, invalid, not_found
+from controlplane.store.store import LeaseNotFoundError, RevisionConflictError, Store
+from flotilla.api.errors import (
+    STALE_OBJECT,
+    ApiError,
+    FieldError,
+    already_exists,
+    conflict,
+    forbidden,
+    invalid,
+    not_found,
+)
 from flotilla.api.objects import KubeObject, decode, encode
 from flotilla.api.registry import Resource
 from flotilla.api.resources import EVENTS, NAMESPACES, SERVICES
@@ -123,21 +133,18 @@ class Operations:
             track_write(resource, obj, None, manager=options.manager, now=now)
         elif options.ownership is Ownership.IF_RECORDED:
             obj["metadata"].pop("managedFields", None)
-        try:
-            if resource is SERVICES:
-                self.addresses.assign(obj)
-            if options.dry_run:
-                encode_stored(obj)
-                await self._refuse_existing(resource, obj)
-                return obj
-            return await self._persistence.create(resource, obj, lease=await self._lease(resource))
-        except BaseException:
-            if resource is SERVICES:
-                self.addresses.forget(obj)
-            raise
-        finally:
-            if options.dry_run and resource is SERVICES:
-                self.addresses.forget(obj)
+        if resource is SERVICES:
+            self._refuse_known(resource, obj)
+            self.addresses.assign(obj)
+        if options.dry_run:
+            encode_stored(obj)
+            await self._refuse_existing(resource, obj)
+            return obj
+        with self._holding(resource, obj):
+            return await self._leased(resource, lambda lease: self._persistence.create(resource, obj, lease=lease))
+
+    def _holding(self, resource: Resource, obj: KubeObject) -> AbstractContextManager[None]:
+        return self.addresses.held(obj) if resource is SERVICES else nullcontext()
 
     def _prepare_new(self, resource: Resource, obj: KubeObject, now: datetime) -> None:
         initialize(resource, obj, now)
@@ -146,11 +153,16 @@ class Operations:
         resource.strategy.default(obj)
         _raise_faults(resource, obj, resource.strategy.validate(obj, None))
 
+    def _refuse_known(self, resource: Resource, obj: KubeObject) -> None:
+        """AlreadyExists rather than "address already allocated" where a Service is created again as it is."""
+        metadata = obj["metadata"]
+        if self.cache.get(resource, metadata.get("namespace") or "", metadata["name"]):
+            raise already_exists(resource.plural, metadata["name"], group=resource.group)
+
     async def _refuse_existing(self, resource: Resource, obj: KubeObject) -> None:
         metadata = obj["metadata"]
         if await self._persistence.read(resource, metadata.get("namespace") or "", metadata["name"]):
-            message = f'{resource.plural} "{metadata["name"]}" already exists'
-            raise ApiError(409, "AlreadyExists", message)
+            raise already_exists(resource.plural, metadata["name"], group=resource.group)
 
     async def _require_namespace(self, resource: Resource, namespace: str, obj: KubeObject) -> None:
         current = await self._persistence.find(NAMESPACES, "", namespace)
@@ -283,14 +295,23 @@ class Operations:
             return stamped(new, current.revision)
         if is_finished(resource, new):
             return await self._persistence.remove(resource, new, expected=current.revision)
-        lease = await self._lease(resource)
-        return await self._persistence.replace(resource, new, expected=current.revision, lease=lease)
+        expected = current.revision
+        with self._holding(resource, new):
+            return await self._leased(
+                resource, lambda lease: self._persistence.replace(resource, new, expected=expected, lease=lease)
+            )
 
-    async def _lease(self, resource: Resource) -> int:
+    async def _leased(self, resource: Resource, write: Callable[[int], Awaitable[KubeObject]]) -> KubeObject:
+        """``write`` under the lease that its kind needs, 0 for none; once more where the store has lost the lease."""
         if resource is not EVENTS:
-            return 0
+            return await write(0)
+        try:
+            with store_errors():
+                return await write(await self._event_leases.current())
+        except LeaseNotFoundError:
+            self._event_leases.forget()
         with store_errors():
-            return await self._event_leases.current()
+            return await write(await self._event_leases.current())
 
     async def delete(
         self,

@@ -10,16 +10,26 @@ from __future__ import annotations
 import ipaddress
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from controlplane.store.cache import Cache
 from flotilla.api.errors import FieldError, invalid
 from flotilla.api.kinds.service_defaults import has_cluster_ip, has_node_ports
-from flotilla.api.objects import KubeObject, uid_of
+from flotilla.api.objects import KubeObject, resource_version_of, uid_of
 from flotilla.api.resources import SERVICES
 
 HEADLESS = "None"
 _Taken = Mapping[Any, str]
+
+
+@dataclass(slots=True, eq=False)
+class _Given:
+    """A Service whose addresses the cache may not show yet; ``revision`` is 0 until it is stored."""
+
+    service: KubeObject
+    revision: int = 0
 
 
 class ServiceAddresses:
@@ -29,7 +39,7 @@ class ServiceAddresses:
         self._cache = cache
         self._network = ipaddress.IPv4Network(network)
         self._node_ports = node_ports
-        self._given: dict[str, KubeObject] = {}
+        self._given: set[_Given] = set()
 
     def assign(self, service: KubeObject) -> None:
         """Fill in what a defaulted ``service`` needs and does not have. Invalid if it asks for what another one has."""
@@ -39,11 +49,18 @@ class ServiceAddresses:
         errors += self._assign_ports(spec, taken_ports)
         if errors:
             raise invalid("Service", service["metadata"].get("name") or "", errors)
-        self._given[uid_of(service)] = service
 
-    def forget(self, service: KubeObject) -> None:
-        """Give back what ``assign`` gave to a Service that could not be stored."""
-        self._given.pop(uid_of(service), None)
+    @contextmanager
+    def held(self, service: KubeObject) -> Iterator[None]:
+        """Keep what ``assign`` has just given while the Service is being stored, and until the cache shows it."""
+        given = _Given(service)
+        self._given.add(given)
+        try:
+            yield
+        except BaseException:
+            self._given.discard(given)
+            raise
+        given.revision = resource_version_of(service)
 
     def _taken(self, own_uid: str) -> tuple[dict[str, str], dict[tuple[int, str], str]]:
         addresses: dict[str, str] = {}
@@ -57,13 +74,13 @@ class ServiceAddresses:
         return addresses, ports
 
     def _others(self, own_uid: str) -> Iterator[tuple[str, KubeObject]]:
+        self._given = {given for given in self._given if not 0 < given.revision <= self._cache.revision}
         for entry in self._cache.list(SERVICES):
-            self._given.pop(entry.uid, None)
             if entry.uid != own_uid:
                 yield entry.uid, entry.obj.get("spec") or {}
-        for uid, service in self._given.items():
-            if uid != own_uid:
-                yield uid, service.get("spec") or {}
+        for given in self._given:
+            if uid_of(given.service) != own_uid:
+                yield uid_of(given.service), given.service.get("spec") or {}
 
     def _assign_address(self, spec: KubeObject, taken: _Taken) -> list[FieldError]:
         if not has_cluster_ip(spec):

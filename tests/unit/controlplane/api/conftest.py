@@ -85,6 +85,7 @@ class Api:
     server: ApiServer
     logs: ScriptedLogs
     metrics: ScriptedMetrics
+    serving: asyncio.Task[None]
     session: aiohttp.ClientSession = field(default_factory=aiohttp.ClientSession)
 
     @property
@@ -133,14 +134,14 @@ async def api() -> AsyncIterator[Api]:
         metrics=metrics,
         collectors=CollectorRegistry(),
     )
-    tasks = [asyncio.create_task(cache.run())]
+    following = asyncio.create_task(cache.run())
     await cache.wait_synced()
-    tasks.append(asyncio.create_task(server.run()))
+    serving = asyncio.create_task(server.run())
     await server.listening.wait()
     await operations.create(NAMESPACES, {"metadata": {"name": "default"}}, manager="test")
-    harness = Api(store, cache, operations, server, logs, metrics)
+    harness = Api(store, cache, operations, server, logs, metrics, serving)
     yield harness
     await harness.session.close()
-    for task in reversed(tasks):
+    for task in (serving, following):
         task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(task, return_exceptions=True)
