@@ -1,0 +1,146 @@
+"""Laws of sets of fields and of server-side apply."""
+
+from __future__ import annotations
+
+import copy
+from datetime import UTC, datetime
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controlplane.api.apply.field_set import FieldSet, difference, intersection, pack, paths, union, unpack
+from controlplane.api.apply.merge import Application, apply_config
+from controlplane.api.apply.ownership import ownable, track_write
+from controlplane.api.apply.typed import compare, fields_of, merge
+from controlplane.api.schema import root_schema
+from flotilla.api.objects import KubeObject
+from flotilla.api.resources import DEPLOYMENTS
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+SCHEMA = root_schema(DEPLOYMENTS.definition)
+
+names = st.sampled_from(["a", "b", "c"])
+values = st.sampled_from(["x", "y"])
+managers = st.sampled_from(["ann", "bob", "cid"])
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> KubeObject:
+    """Configurations of one Deployment, some fields set, some not; never an empty spec, which would be a field itself."""
+    spec: KubeObject = {"minReadySeconds": draw(st.integers(0, 2))}
+    if draw(st.booleans()):
+        spec["replicas"] = draw(st.integers(0, 2))
+    if draw(st.booleans()):
+        spec["paused"] = draw(st.booleans())
+    items = [
+        {"name": name} | ({"image": draw(values)} if draw(st.booleans()) else {})
+        for name in draw(st.lists(names, unique=True, max_size=3))
+    ]
+    if items:
+        spec["template"] = {"spec": {"containers": items}}
+    metadata: KubeObject = {"name": "d", "namespace": "default"}
+    labels = draw(st.dictionaries(names, values, max_size=3))
+    if labels:
+        metadata["labels"] = labels
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}
+
+
+field_sets = configs().map(lambda config: fields_of(ownable(config), SCHEMA))
+
+
+def apply(live: KubeObject | None, config: KubeObject, manager: str) -> KubeObject:
+    application = Application(config=config, manager=manager, force=True)
+    return apply_config(DEPLOYMENTS, live, application, now=NOW)
+
+
+def members(fields: FieldSet) -> set[str]:
+    return set(paths(fields))
+
+
+def owned_by(obj: KubeObject, manager: str) -> set[str]:
+    entries = obj["metadata"].get("managedFields", ())
+    return set().union(*(members(unpack(entry["fieldsV1"])) for entry in entries if entry["manager"] == manager))
+
+
+@given(field_sets, field_sets)
+def test_the_algebra_is_that_of_sets(left: FieldSet, right: FieldSet) -> None:
+    """Union, difference and intersection of trees are those of their members."""
+    assert members(union(left, right)) == members(left) | members(right)
+    assert members(difference(left, right)) == members(left) - members(right)
+    assert members(intersection(left, right)) == members(left) & members(right)
+
+
+@given(field_sets)
+def test_the_stored_form_loses_nothing(fields: FieldSet) -> None:
+    """Packing and unpacking give the same set."""
+    assert members(unpack(pack(fields))) == members(fields)
+
+
+@given(configs(), configs())
+def test_a_comparison_names_every_change(old: Any, new: Any) -> None:
+    """Equal objects differ in nothing; what is added or removed is in one and not in the other."""
+    before, after = ownable(old), ownable(new)
+    same = compare(before, before, SCHEMA)
+    assert not same.added and not same.modified and not same.removed
+    change = compare(before, after, SCHEMA)
+    had, has = members(fields_of(before, SCHEMA, maps=True)), members(fields_of(after, SCHEMA, maps=True))
+    assert has - had <= members(change.added)
+    assert not members(change.added) & members(change.modified)
+    assert (before != after) == bool(change.added or change.modified or change.removed)
+
+
+@given(configs(), configs())
+def test_a_merge_holds_the_configuration(live: Any, config: Any) -> None:
+    """Every field of the configuration is in the result with its value, and nothing of the live object is lost."""
+    merged = merge(ownable(live), ownable(config), SCHEMA)
+    assert merge(merged, ownable(config), SCHEMA) == merged
+    change = compare(merged, merge(merged, ownable(config), SCHEMA), SCHEMA)
+    assert not change.modified
+    assert members(fields_of(ownable(live), SCHEMA)) <= members(fields_of(merged, SCHEMA))
+
+
+@given(st.lists(st.tuples(managers, configs()), min_size=1, max_size=6))
+def test_applies_add_up_to_what_is_owned(applies: list[tuple[str, KubeObject]]) -> None:
+    """After any applies each manager's last configuration is owned by it but for what was taken over; each field has
+    an owner, and each owned field is there."""
+    live: KubeObject | None = None
+    for manager, config in applies:
+        before = copy.deepcopy(live)
+        result = apply(live, config, manager)
+        assert live == before
+        assert owned_by(result, manager) == members(fields_of(ownable(config), SCHEMA))
+        live = result
+    assert live is not None
+    there = members(fields_of(ownable(live), SCHEMA))
+    owned = set().union(*(owned_by(live, manager) for manager in ("ann", "bob", "cid")))
+    assert owned <= there
+    assert there <= owned | {"", ".spec", ".metadata"}
+
+
+@given(configs(), configs(), managers)
+def test_an_apply_repeated_changes_nothing(first: KubeObject, second: KubeObject, manager: str) -> None:
+    """Applying the same configuration again gives the same object."""
+    live = apply(apply(None, first, "other"), second, manager)
+    assert apply(live, second, manager) == live
+
+
+@given(configs(), configs())
+def test_a_sole_manager_gets_exactly_its_configuration(first: KubeObject, second: KubeObject) -> None:
+    """With one manager the object is what was applied last."""
+    live = apply(apply(None, first, "ann"), second, "ann")
+    assert fields_of(ownable(live), SCHEMA) == fields_of(ownable(second), SCHEMA)
+
+
+@given(configs(), configs())
+def test_an_update_gets_what_it_changes(first: KubeObject, second: KubeObject) -> None:
+    """A plain update owns what it adds and changes, everybody loses what it removes."""
+    live = apply(None, first, "ann")
+    new: KubeObject = second | {"metadata": dict(second["metadata"])}
+    track_write(DEPLOYMENTS, new, live, manager="edit", now=NOW)
+    if "managedFields" not in live["metadata"]:
+        return
+    change = compare(ownable(live), ownable(second), SCHEMA)
+    assert owned_by(new, "edit") == members(change.added) | members(change.modified)
+    gone = members(change.removed) | members(change.modified) | members(change.added)
+    assert owned_by(new, "ann") == owned_by(live, "ann") - gone
