@@ -27,7 +27,7 @@ managers = st.sampled_from(["ann", "bob", "cid"])
 
 @st.composite
 def configs(draw: st.DrawFn) -> KubeObject:
-    """Configurations of one Deployment, some fields set, some not; never an empty spec, which would be a field itself."""
+    """Configurations of one Deployment, some fields set, some not; the spec is never empty, that would be a field."""
     spec: KubeObject = {"minReadySeconds": draw(st.integers(0, 2))}
     if draw(st.booleans()):
         spec["replicas"] = draw(st.integers(0, 2))
