@@ -26,6 +26,7 @@ from nodeagent.container_mounts import pod_file_mounts, termination_mount, volum
 from nodeagent.images.auth import RegistryAuth, registry_auths
 from nodeagent.images.image import Image, ImagePullError
 from nodeagent.images.rootfs import mount_rootfs, unmount_rootfs
+from nodeagent.logs import ROTATED_SUFFIX
 from nodeagent.pod_events import EventSink, pod_event
 from nodeagent.pod_files import host_name
 from nodeagent.pod_state import Run, Sandbox
@@ -199,6 +200,12 @@ class ContainerStarter:
     def termination_file(self, pod: Mapping[str, Any], container: str, attempt: int) -> Path:
         """The file for a run's termination message."""
         return self._data_dir / "pods" / uid_of(pod) / "termination" / container / str(attempt)
+
+    def discard_files(self, pod: Mapping[str, Any], container: str, attempt: int) -> None:
+        """Remove the log and the termination message of a run that nobody can ask for any more."""
+        log = self.log_path(pod, container, attempt)
+        for file in (log, log.with_name(log.name + ROTATED_SUFFIX), self.termination_file(pod, container, attempt)):
+            file.unlink(missing_ok=True)
 
     def _auths(self, pod: KubeObject) -> list[RegistryAuth]:
         auths: list[RegistryAuth] = []

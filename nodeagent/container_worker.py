@@ -114,7 +114,7 @@ class ContainerWorker:
             state.starting = False
             self._handle.changed()
         if before.run is not None:
-            self._handle.spawn(self._remove(before.run.id))
+            self._handle.spawn(self._replaced(before.run))
 
     async def _pull(self, order: Order) -> Image:
         self._pulling = asyncio.ensure_future(self._context.starter.pull(order.pod, order.container))
@@ -345,6 +345,12 @@ class ContainerWorker:
             await self._context.starter.remove(run_id, force=force)
         except (ContainerRuntimeError, OSError) as error:
             logger.warning("container_not_removed", extra={"container": run_id, "error": str(error)})
+
+    async def _replaced(self, run: Run) -> None:
+        """Another run has taken this one's place: its container goes, its log stays until the next replacement."""
+        await self._remove(run.id)
+        starter = self._context.starter
+        await self._context.blocking(starter.discard_files, self._handle.pod, self._name, run.attempt - 1)
 
     async def clear(self) -> None:
         """Remove what is left of the newest run and the one before it."""

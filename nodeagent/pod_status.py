@@ -229,16 +229,15 @@ def _conditions(
     phase: str,
     now: float,
 ) -> list[KubeObject]:
-    """The kubelet's conditions over those that others have set; transition times move only with the status."""
-    held = [dict(each) for each in previous.get("conditions") or (pod.get("status") or {}).get("conditions") or ()]
+    """The node's own conditions (others' are not repeated); transition times move only with the status."""
     containers = _containers_ready(pod, state, statuses, inits, phase)
     verdicts = {
         "PodReadyToStartContainers": _Verdict(state.sandbox_phase == "ready"),
         "Initialized": _initialized(pod, state, inits, phase),
         "Ready": _ready(pod, containers),
         "ContainersReady": containers,
-        "PodScheduled": _Verdict(True),
     }
+    held = [dict(each) for each in previous.get("conditions") or () if each["type"] in verdicts]
     moment = datetime.fromtimestamp(now, UTC)
     for kind, verdict in verdicts.items():
         status = "True" if verdict.status else "False"

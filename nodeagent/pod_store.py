@@ -42,11 +42,22 @@ class PodStore:
         if not self._directory.is_dir():
             return found
         for directory in sorted(self._directory.iterdir()):
-            try:
-                found[directory.name] = self._decoder.decode((directory / "record.json").read_bytes())
-            except (OSError, msgspec.MsgspecError) as error:
-                logger.warning("pod_record_unreadable", extra={"pod_uid": directory.name, "error": str(error)})
+            record = self.load_one(directory.name)
+            if record is not None:
+                found[directory.name] = record
         return found
+
+    def load_one(self, uid: str) -> PodRecord | None:
+        """One pod's record, None if it cannot be read."""
+        try:
+            return self._decoder.decode((self._directory / uid / "record.json").read_bytes())
+        except (OSError, msgspec.MsgspecError) as error:
+            logger.warning("pod_record_unreadable", extra={"pod_uid": uid, "error": str(error)})
+            return None
+
+    def known(self) -> set[str]:
+        """Uids of all pods that have a directory, readable or not."""
+        return {entry.name for entry in self._directory.iterdir()} if self._directory.is_dir() else set()
 
     def remove(self, uid: str) -> None:
         """Forget a pod; repeatable."""

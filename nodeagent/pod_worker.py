@@ -79,6 +79,8 @@ class PodWorker:
         self._pending: KubeObject | None = None
         self._removed = False
         self._tasks: set[asyncio.Task[None]] = set()
+        self.listeners: set[asyncio.Event] = set()
+        self.over = False
 
     # ---- what others call ----
 
@@ -89,6 +91,11 @@ class PodWorker:
     @property
     def state(self) -> PodState:
         return self._state
+
+    @property
+    def assigned(self) -> KubeObject:
+        """The newest object given, whether or not the loop has looked at it."""
+        return self._pod if self._pending is None else self._pending
 
     @property
     def status(self) -> KubeObject:
@@ -128,6 +135,8 @@ class PodWorker:
                 for task in self._tasks:
                     task.cancel()
         finally:
+            self.over = True
+            self._tell()
             for worker in self._workers.values():
                 worker.detach()
         self._context.report(self._pod, self._status, terminated=True)
@@ -263,7 +272,12 @@ class PodWorker:
             return
         self._status = status
         self.save()
+        self._tell()
         self._context.report(self._pod, status, terminated=False)
+
+    def _tell(self) -> None:
+        for event in self.listeners:
+            event.set()
 
     # ---- actions ----
 

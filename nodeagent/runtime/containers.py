@@ -2,9 +2,9 @@
 
 What a container consists of outside the kernel:
 
-    <run-dir>/bundles/<id>/     config.json, conmon's files; on a tmpfs, because config.json holds the environment
-    <run-dir>/runc/<id>/        the OCI runtime's state
-    <run-dir>/exits/<id>        the exit code, once there is one
+    <run-dir>/private/bundles/<id>/   config.json, conmon's files; a tmpfs, because config.json holds the environment
+    <run-dir>/runc/<id>/              the OCI runtime's state
+    <run-dir>/exits/<id>              the exit code, once there is one
 
 Nothing here knows of pods, images or restarts, and nothing is remembered between calls but who waits for which exit: an
 agent that starts again finds everything on disk.
@@ -46,12 +46,12 @@ class NewContainer:
 
 
 class Containers:
-    """The containers of one agent. ``conmon`` is the program's path; ``run_dir`` should be on a tmpfs, mode 0700."""
+    """The containers of one agent. ``conmon`` is the program's path; ``run_dir/private`` a tmpfs of mode 0700."""
 
     def __init__(self, run_dir: Path, *, runtime: OciRuntime, cgroups: PodCgroups, conmon: str) -> None:
         self.runtime = runtime
         self.exits = ExitWatcher(run_dir / "exits")
-        self._bundles = run_dir / "bundles"
+        self._bundles = run_dir / "private" / "bundles"
         self._cgroups = cgroups
         self._conmon = conmon
 

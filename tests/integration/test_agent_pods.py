@@ -232,7 +232,6 @@ async def test_a_pod_comes_up_ready(bench: Bench) -> None:
         "Initialized": "True",
         "Ready": "True",
         "ContainersReady": "True",
-        "PodScheduled": "True",
     }
     assert "running" in main_status(worker)["state"]
     assert main_status(worker)["containerID"].startswith("runc://")

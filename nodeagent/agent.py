@@ -1,0 +1,345 @@
+"""The node agent's process: builds every part once and runs them in one task group.
+
+The order of starting is what makes a restart invisible: the checkpoint and the pods' records are read, leftovers of the
+agent before are cleared, the node's network is put in order and running containers are taken over, all of it without a
+server; only then do the sessions speak. Ending leaves all containers as they are and asks the servers to wait for the
+next agent. A part that fails unexpectedly ends the process; the supervisor starts a fresh one, which finds everything
+on disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+from collections.abc import Coroutine, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import flotilla
+from flotilla.api.objects import encode, name_of, namespace_of, uid_of
+from nodeagent.assigned import ObjectKey
+from nodeagent.checkpoint import Checkpoint, Checkpointer
+from nodeagent.container_worker import containers_of
+from nodeagent.housekeeping import Housekeeping
+from nodeagent.join import Identity, IdentityFiles, establish, keep_valid
+from nodeagent.leftovers import Claims, clear_containers, clear_node, forget_boot
+from nodeagent.log_rotation import keep_logs_small
+from nodeagent.log_tunnel import LogTunnels
+from nodeagent.metrics.exposition import exposition, registry
+from nodeagent.metrics.listener import MetricsListener
+from nodeagent.metrics.sampler import Round, Sampler
+from nodeagent.network.pod_network import PodNetwork, PodNetworkError, pod_link_name
+from nodeagent.network.services import ServiceTable
+from nodeagent.node_facts import node_object, own_address, read_machine
+from nodeagent.node_parts import build_parts
+from nodeagent.runtime.processes import boot_id
+from nodeagent.sandbox import ClusterFacts
+from nodeagent.service_sync import ServiceSync
+from nodeagent.session import ServerSession
+from nodeagent.settings import AgentSettings
+from nodeagent.upward import Uplink
+from nodeagent.volumes.mounts import mount_tmpfs
+from nodeagent.worker import Worker
+from protos import dispatcher_pb2 as pb
+
+logger = logging.getLogger(__name__)
+
+BLOCKING_CALLS_AT_ONCE = 8
+HOLD_S = 60.0
+HOLD_TIMEOUT_S = 0.5
+GC_THRESHOLDS = (50_000, 20, 50)
+
+
+def run(settings: AgentSettings) -> None:
+    """Keep this node until SIGTERM or SIGINT. Raises what made the agent stop otherwise."""
+    gc.set_threshold(*GC_THRESHOLDS)
+    asyncio.run(_until_signalled(_absolute(settings)))
+
+
+def _absolute(settings: AgentSettings) -> AgentSettings:
+    return replace(
+        settings,
+        data_dir=settings.data_dir.absolute(),
+        run_dir=settings.run_dir.absolute(),
+        ca_file=settings.ca_file.absolute(),
+        token_file=settings.token_file.absolute() if settings.token_file else None,
+    )
+
+
+async def _until_signalled(settings: AgentSettings) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    agent = Agent(settings)
+    working = asyncio.create_task(agent.run(), name="agent")
+    waiting = asyncio.create_task(stopping.wait(), name="signal")
+    await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    if not working.done():
+        await agent.announce_hold()
+    for task in (working, waiting):
+        task.cancel()
+    results = await asyncio.gather(working, waiting, return_exceptions=True)
+    if isinstance(results[0], Exception):
+        raise results[0]
+
+
+def prepare_directories(settings: AgentSettings, current_boot: str) -> None:
+    """Make the directories, forgetting what belongs to an earlier boot of the machine.
+
+    The process goes to live in a private one: conmon leaves an empty file in its working directory, which is ours, when
+    a container runs out of memory.
+    """
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    settings.run_dir.mkdir(parents=True, exist_ok=True)
+    note = settings.data_dir / "boot-id"
+    if not note.exists() or note.read_text(encoding="ascii") != current_boot:
+        forget_boot(settings.run_dir)
+        note.write_text(current_boot, encoding="ascii")
+    mount_tmpfs(settings.private_dir, mode=0o700)
+    os.chdir(settings.private_dir)
+
+
+class Agent:
+    """All parts of one agent process. Implements what sessions need of their node and of its assignments."""
+
+    def __init__(self, settings: AgentSettings) -> None:
+        self._settings = settings
+        self._boot_id = boot_id()
+        prepare_directories(settings, self._boot_id)
+        self._machine, self._address = read_machine(), own_address(settings.servers)
+        self._executor = ThreadPoolExecutor(BLOCKING_CALLS_AT_ONCE, thread_name_prefix="node")
+        self._uplink = Uplink()
+        secrets_path = settings.private_dir / "secrets.json"
+        self._checkpoint = Checkpoint(settings.data_dir / "checkpoint.json", secrets_path=secrets_path)
+        self.assignments, self._facts = self._checkpoint.load()
+        self._checkpointer = Checkpointer(self._checkpoint, self._checkpoint_contents)
+        zone_path = settings.run_dir / "dns" / "zone.json"
+        self._services = ServiceSync(self.assignments, zone_path=zone_path, executor=self._executor)
+        self._parts = build_parts(
+            settings,
+            machine=self._machine,
+            address=self._address,
+            boot_id=self._boot_id,
+            assignments=self.assignments,
+            uplink=self._uplink,
+            executor=self._executor,
+            out_of_service=self._out_of_service,
+        )
+        self._network: PodNetwork | None = None
+        self._worker = Worker(self.assignments, self._parts.context, self._services)
+        self._tunnels = LogTunnels(self._worker, self._parts.starter)
+        self._sampler = Sampler(self._parts.layout)
+        self._files = IdentityFiles(settings.data_dir / "pki", ca_file=settings.ca_file)
+        self._identity: Identity | None = None
+        self._sessions = [self._session(server) for server in settings.servers]
+        self._uplink.carriers.extend(self._sessions)
+        self._group: asyncio.TaskGroup | None = None
+
+    def _session(self, server: str) -> ServerSession:
+        return ServerSession(server, node=self, applier=self, uplink=self._uplink, identity=self._current_identity)
+
+    def _current_identity(self) -> Identity:
+        assert self._identity is not None
+        return self._identity
+
+    # ---- running ----
+
+    async def run(self) -> None:
+        """Run until cancelled, which leaves all containers running."""
+        asyncio.get_running_loop().set_default_executor(self._executor)
+        listener = MetricsListener(
+            self._settings.metrics_listen, scrape=self._scraper(), healthy=lambda: self._group is not None
+        )
+        await self._take_over()
+        await listener.start()
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                for name, part in self._running_parts().items():
+                    group.create_task(part, name=name)
+        finally:
+            self._group = None
+            await listener.stop()
+            self._parts.containers.close()
+            self._sampler.close()
+            await self._parts.images.close()
+
+    def _running_parts(self) -> dict[str, Coroutine[Any, Any, None]]:
+        housekeeping = Housekeeping(
+            self._settings.data_dir,
+            images=self._parts.images,
+            in_use=self._images_in_use,
+            network=lambda: self._network,
+            report=self._uplink.node_changed,
+        )
+        return {
+            "services": self._services.run(),
+            "pods": self._worker.run(),
+            "checkpoint": self._checkpointer.run(),
+            "samples": self._sampler.run(self._sampled),
+            "housekeeping": housekeeping.run(),
+            "log rotation": keep_logs_small(self._running_logs, self._parts.containers),
+            "sessions": self._speak(),
+        }
+
+    async def _take_over(self) -> None:
+        """Put the node in order and clear what nobody claims, before any pod goes on."""
+        parts = self._parts
+        await asyncio.to_thread(parts.cgroups.ensure_parents)
+        parts.containers.open()
+        if self._facts.pod_cidr:
+            await self._connect(self._facts)
+        claims = Claims.of(parts.context.store.load())
+        await clear_containers(claims, parts.containers)
+        await asyncio.to_thread(
+            clear_node,
+            claims,
+            data_dir=self._settings.data_dir,
+            cgroups=parts.cgroups,
+            volumes=parts.volumes,
+            network=self._network,
+        )
+        gc.collect()
+        gc.freeze()
+
+    async def _speak(self) -> None:
+        """Join if need be, then keep a session with every server."""
+        settings = self._settings
+        self._identity = await establish(
+            settings.servers, settings.node_name, files=self._files, token_file=settings.token_file
+        )
+        async with asyncio.TaskGroup() as group:
+            for session in self._sessions:
+                group.create_task(session.run(), name=f"session {session.server}")
+            group.create_task(
+                keep_valid(
+                    self._identity, settings.servers, settings.node_name, files=self._files, renewed=self._renewed
+                ),
+                name="certificate",
+            )
+
+    def _renewed(self, identity: Identity) -> None:
+        self._identity = identity
+
+    async def announce_hold(self) -> None:
+        """Ask the servers not to judge the node lost while the next agent starts."""
+        try:
+            async with asyncio.timeout(HOLD_TIMEOUT_S):
+                await asyncio.gather(*(session.hold(HOLD_S) for session in self._sessions))
+        except TimeoutError:
+            logger.warning("hold_not_announced")
+
+    # ---- for sessions ----
+
+    def applied(self, keys: Iterable[ObjectKey]) -> None:
+        self._worker.applied(keys)
+        self._checkpointer.changed()
+
+    def let_go(self) -> None:
+        self._worker.let_go()
+
+    def hello(self) -> pb.Hello:
+        node = node_object(
+            self._settings.node_name,
+            machine=self._machine,
+            address=self._address,
+            runtime=self._parts.runtime.program,
+            boot_id=self._boot_id,
+            data_dir=self._settings.data_dir,
+            pod_cidr=self._facts.pod_cidr,
+        )
+        running = [
+            pb.RunningPod(namespace=namespace_of(each.pod), name=name_of(each.pod), uid=uid_of(each.pod))
+            for each in self._worker.pods()
+        ]
+        applied = self.assignments.applied
+        return pb.Hello(
+            agent_version=flotilla.__version__,
+            boot_id=self._boot_id,
+            node_json=encode(node),
+            running=running,
+            applied=pb.AppliedReport(history_id=applied.history_id, revision=applied.revision),
+        )
+
+    async def welcomed(self, welcome: pb.Welcome) -> None:
+        facts = ClusterFacts(
+            cluster_domain=welcome.cluster_domain,
+            dns_address=welcome.dns_address,
+            pod_cidr=welcome.pod_cidr,
+            service_cidr=welcome.service_cidr,
+            cluster_cidr=welcome.cluster_cidr,
+        )
+        if facts != self._facts or self._network is None:
+            await self._connect(facts)
+            self._checkpointer.changed()
+
+    def open_tunnel(self, request: pb.TunnelRequest, channel: Any) -> None:
+        if self._group is not None and request.WhichOneof("target") == "logs":
+            self._group.create_task(self._tunnels.serve(request, channel), name=f"tunnel {request.tunnel_id}")
+
+    # ---- the node's network ----
+
+    async def _connect(self, facts: ClusterFacts) -> None:
+        """Make the pods' network as the cluster wants it. Pods wait, with the reason shown, while that fails."""
+        try:
+            network = await asyncio.to_thread(self._make_network, facts)
+        except (PodNetworkError, OSError, ValueError) as error:
+            logger.error("network_unavailable", extra={"error": str(error)})
+            return
+        self._facts, self._network = facts, network
+        self._parts.sandboxes.facts, self._parts.sandboxes.network = facts, network
+        table = ServiceTable(
+            cluster_cidr=facts.cluster_cidr,
+            service_cidr=facts.service_cidr,
+            gateway=network.gateway,
+            dns_address=facts.dns_address,
+            node_name=self._settings.node_name,
+        )
+        self._services.configure(table, domain=facts.cluster_domain)
+
+    def _make_network(self, facts: ClusterFacts) -> PodNetwork:
+        network = PodNetwork(
+            facts.pod_cidr,
+            run_dir=self._settings.run_dir,
+            cluster_cidr=facts.cluster_cidr,
+            service_cidr=facts.service_cidr,
+            dns_address=facts.dns_address,
+        )
+        network.ensure_bridge()
+        return network
+
+    async def _out_of_service(self, ip: str) -> None:
+        """Endpoints only leave while a server is there to take them out."""
+        if any(session.connected for session in self._sessions):
+            await self._services.out_of_service(ip)
+
+    # ---- small answers ----
+
+    def _checkpoint_contents(self) -> tuple[bytes, bytes]:
+        return self._checkpoint.encode(self.assignments, self._facts)
+
+    def _scraper(self) -> Any:
+        series = registry(lambda: self._sampler.newest, self._parts.layout, link_of=pod_link_name)
+        return lambda: exposition(series)
+
+    def _sampled(self, newest: Round) -> None:
+        self._uplink.sampled(newest)
+        self._sampler.track(self._worker.running())
+
+    def _images_in_use(self) -> set[str]:
+        return {container["image"] for worker in self._worker.pods() for container in containers_of(worker.pod)}
+
+    def _running_logs(self) -> list[tuple[str, Path]]:
+        starter = self._parts.starter
+        return [
+            (run.id, starter.log_path(worker.pod, name, run.attempt))
+            for worker in self._worker.pods()
+            for name, state in worker.state.containers.items()
+            if (run := state.record.run) is not None and run.live
+        ]

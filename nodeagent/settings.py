@@ -1,0 +1,28 @@
+"""What the agent is started with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+DEFAULT_PIDS_LIMIT = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentSettings:
+    """One node's configuration. ``servers`` are ``HOST:PORT`` of dispatchers; the token is needed only to join."""
+
+    data_dir: Path
+    run_dir: Path
+    servers: tuple[str, ...]
+    node_name: str
+    token_file: Path | None
+    ca_file: Path
+    metrics_listen: str
+    cgroup_parent: str
+    pids_limit: int = DEFAULT_PIDS_LIMIT
+
+    @property
+    def private_dir(self) -> Path:
+        """A tmpfs, mode 0700, for what may hold secrets: bundles and the Secrets assigned to this node."""
+        return self.run_dir / "private"

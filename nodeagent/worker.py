@@ -1,0 +1,138 @@
+"""From assignments to running pods: one pod worker for each pod that the node holds.
+
+Messages are applied to the assignments first, then everything that they touched is told: pods to their workers,
+ConfigMaps and Secrets to the pods of their namespace, services and endpoints to the service rules. A pod whose uid is
+not assigned is let go, but only by a message that may remove: an agent started again keeps every pod it finds on disk
+until a server has spoken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+
+from flotilla.api.objects import KubeObject, name_of, namespace_of, uid_of
+from nodeagent.assigned import CONFIG_MAPS, ENDPOINT_SLICES, PODS, SECRETS, SERVICES, Assignments, ObjectKey
+from nodeagent.container_worker import containers_of
+from nodeagent.metrics.sampler import TrackedContainer
+from nodeagent.pod_context import PodContext
+from nodeagent.pod_state import PodRecord
+from nodeagent.pod_worker import PodWorker
+from nodeagent.restarts import retry_delay_s
+from nodeagent.service_sync import ServiceSync
+
+logger = logging.getLogger(__name__)
+
+
+class Worker:
+    """All pods of this node. Lives on the agent's event loop."""
+
+    def __init__(self, assignments: Assignments, context: PodContext, services: ServiceSync) -> None:
+        self.assignments = assignments
+        self._context, self._services = context, services
+        self._pods: dict[str, PodWorker] = {}
+        # Pods that have ended here and that the server has yet to take back.
+        self._ended: set[str] = set()
+        self._spoken = False
+        self._group: asyncio.TaskGroup | None = None
+
+    async def run(self) -> None:
+        """Work until cancelled, which leaves all containers running."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            for uid, record in self._context.store.load().items():
+                self._add(uid, record.pod, record=record)
+            self.applied(set(self.assignments.objects))
+            await asyncio.get_running_loop().create_future()
+
+    # ---- what sessions, logs and the sampler ask ----
+
+    def applied(self, keys: Iterable[ObjectKey]) -> None:
+        """Carry out what a message has changed."""
+        keys = set(keys)
+        touched = {key.resource for key in keys}
+        if PODS in touched:
+            self._reconcile()
+        namespaces = {key.namespace for key in keys if key.resource in (CONFIG_MAPS, SECRETS)}
+        for worker in self._pods.values():
+            if namespace_of(worker.pod) in namespaces:
+                worker.objects_changed()
+        if touched & {SERVICES, ENDPOINT_SLICES}:
+            self._services.changed()
+
+    def let_go(self) -> None:
+        """A complete set is in force: pods that it does not contain are not this node's, now and from now on."""
+        self._spoken = True
+        self._reconcile()
+
+    def pods(self) -> list[PodWorker]:
+        """The workers of all pods on this node."""
+        return list(self._pods.values())
+
+    def pod(self, uid: str) -> PodWorker | None:
+        return self._pods.get(uid)
+
+    def running(self) -> list[TrackedContainer]:
+        """Every running container with its cgroup, for the sampler."""
+        found: list[TrackedContainer] = []
+        for uid, worker in self._pods.items():
+            for container in containers_of(worker.pod):
+                state = worker.state.containers.get(container["name"])
+                run = state.record.run if state is not None else None
+                if run is not None and run.live:
+                    path = self._context.cgroups.container_path(uid, run.id)
+                    pod = worker.pod
+                    found.append(
+                        TrackedContainer(
+                            namespace_of(pod),
+                            name_of(pod),
+                            uid,
+                            container["name"],
+                            run.id,
+                            run.image,
+                            path,
+                            run.started_unix_s,
+                        )
+                    )
+        return found
+
+    # ---- reconciling ----
+
+    def _reconcile(self) -> None:
+        assigned = {uid_of(pod): pod for pod in self.assignments.all(PODS)}
+        self._ended &= assigned.keys()
+        for uid, pod in assigned.items():
+            worker = self._pods.get(uid)
+            if worker is None:
+                if uid not in self._ended:
+                    self._add(uid, pod)
+            elif worker.assigned is not pod:
+                worker.update(pod)
+        if self._spoken and self.assignments.settled:
+            for uid, worker in self._pods.items():
+                if uid not in assigned:
+                    worker.remove()
+
+    def _add(self, uid: str, pod: KubeObject, *, record: PodRecord | None = None) -> None:
+        assert self._group is not None
+        worker = PodWorker(pod, self._context, record=record)
+        self._pods[uid] = worker
+        self._group.create_task(self._work(uid, worker), name=f"pod {namespace_of(pod)}/{name_of(pod)}")
+
+    async def _work(self, uid: str, worker: PodWorker) -> None:
+        """Run a pod's worker; one that fails by a defect is begun anew from the pod's record, ever more slowly."""
+        failures = 0
+        while True:
+            try:
+                await worker.run()
+                break
+            except Exception:
+                failures += 1
+                logger.exception("pod_worker_failed", extra={"pod_uid": uid})
+            await asyncio.sleep(retry_delay_s(failures))
+            record = self._context.store.load_one(uid)
+            worker = PodWorker(worker.assigned, self._context, record=record)
+            self._pods[uid] = worker
+        del self._pods[uid]
+        self._ended.add(uid)
