@@ -1,4 +1,4 @@
-"""Request bodies: read within limits, decoded from JSON or YAML, with faults that name their place."""
+"""Request bodies: read within limits, decoded from JSON, YAML or protobuf, with faults that name their place."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ import msgspec
 import yaml
 from aiohttp import web
 
+from controlplane.api.protobuf.decode import MEDIA_TYPE as PROTOBUF_TYPE
+from controlplane.api.protobuf.decode import decode_protobuf
 from flotilla.api.errors import ApiError, bad_request, too_large, unsupported_media_type
 
 MAXIMUM_BODY_BYTES = 3 * 1024 * 1024
@@ -64,12 +66,14 @@ def media_type_of(request: web.BaseRequest) -> str:
 
 def decode_object(data: bytes, media_type: str) -> dict[str, Any]:
     """The object that a body holds. UnsupportedMediaType, BadRequest with the place of the fault."""
-    if media_type in YAML_TYPES:
+    if media_type == PROTOBUF_TYPE:
+        value = decode_protobuf(data)
+    elif media_type in YAML_TYPES:
         value = decode_yaml(data)
     elif media_type in JSON_TYPES or not media_type:
         value = decode_json(data)
     else:
-        accepted = ", ".join((*JSON_TYPES, *YAML_TYPES[:1]))
+        accepted = ", ".join((*JSON_TYPES, *YAML_TYPES[:1], PROTOBUF_TYPE))
         raise unsupported_media_type(
             f"the body of the request was in an unknown format - accepted media types include: {accepted}"
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from controlplane.api.bodies import YAML_TYPES, decode_object, duplicate_fields
+from controlplane.api.bodies import JSON_TYPES, decode_object, duplicate_fields
 from controlplane.api.persistence import MAXIMUM_OBJECT_BYTES
 from controlplane.api.schema import TypeSchema, root_schema
 from flotilla.api.errors import ApiError, FieldError, bad_request, invalid, too_large
@@ -26,7 +26,7 @@ def decode_for(resource: Resource, data: bytes, media_type: str, *, validation: 
     require_type(resource, obj)
     if len(data) > MAXIMUM_OBJECT_BYTES and len(encode(obj)) > MAXIMUM_OBJECT_BYTES:
         raise too_large(MAXIMUM_OBJECT_BYTES)
-    duplicates = duplicate_fields(data) if validation != "Ignore" and media_type not in YAML_TYPES else []
+    duplicates = duplicate_fields(data) if validation != "Ignore" and media_type in ("", *JSON_TYPES) else []
     check_fields(resource, obj, validation=validation, warnings=warnings, duplicates=duplicates)
     return obj
 

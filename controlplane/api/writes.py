@@ -27,6 +27,7 @@ from controlplane.api.operations import Deleted, Operations, Ownership, WriteOpt
 from controlplane.api.patch.json_patch import apply_json_patch
 from controlplane.api.patch.merge_patch import apply_merge_patch
 from controlplane.api.patch.strategic import apply_strategic_patch
+from controlplane.api.protobuf.decode import MEDIA_TYPE as PROTOBUF_TYPE
 from controlplane.api.responses import json_response, object_response, success
 from controlplane.api.schema import root_schema
 from controlplane.api.tables import check_include, render_one
@@ -218,7 +219,7 @@ async def read_delete_options(call: Call) -> DeleteOptions:
     body: KubeObject = {}
     if data:
         media_type = media_type_of(call.request)
-        body = decode_object(data, media_type if media_type in (*JSON_TYPES, *YAML_TYPES) else "")
+        body = decode_object(data, media_type if media_type in (*JSON_TYPES, *YAML_TYPES, PROTOBUF_TYPE) else "")
         if body.get("kind", "DeleteOptions") != "DeleteOptions":
             raise bad_request(f"expected DeleteOptions, not {body.get('kind')}")
         check_dry_run(body.get("dryRun") or [])

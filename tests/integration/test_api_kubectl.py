@@ -32,7 +32,7 @@ from flotilla.api.resources import DEPLOYMENTS, NODES, PODS
 DEADLINE_S = 60.0
 KUBECTL_DIR = Path(os.environ.get("FLOTILLA_KUBECTL_DIR", Path(__file__).parents[2] / ".cache" / "kubectl"))
 BINARIES = [path for path in os.environ.get("FLOTILLA_KUBECTL", "").split(":") if path] or [
-    str(path) for path in sorted(KUBECTL_DIR.glob("*/kubectl"))
+    str(path) for path in sorted(KUBECTL_DIR.glob("kubectl-*"))
 ]
 pytestmark = pytest.mark.skipif(not BINARIES, reason="no kubectl: name one in FLOTILLA_KUBECTL")
 
@@ -283,6 +283,25 @@ async def test_what_the_server_serves(kubectl: Kubectl) -> None:
     assert "FIELD: maxSurge" in explained
     assert "v1.35.0+flotilla" in (await kubectl.run("version"))[1]
     assert "is running at" in await kubectl("cluster-info")
+
+
+async def test_objects_made_by_command(kubectl: Kubectl) -> None:
+    """create, run, expose and auth: recent kubectl sends these as protobuf."""
+    await kubectl("create", "deployment", "made", "--image=busybox", "--replicas=0", "--port=80")
+    spec = json.loads(await kubectl("get", "deployment", "made", "-o", "json"))["spec"]
+    assert (spec["replicas"], spec["template"]["spec"]["containers"][0]["ports"][0]["containerPort"]) == (0, 80)
+    await kubectl("create", "configmap", "made", "--from-literal=a=b")
+    assert await kubectl("get", "configmap", "made", "-o", "jsonpath={.data.a}") == "b"
+    await kubectl("create", "secret", "generic", "made", "--from-literal=a=b")
+    assert await kubectl("get", "secret", "made", "-o", "jsonpath={.data.a}") == "Yg=="
+    await kubectl("create", "namespace", "made")
+    await kubectl("create", "service", "nodeport", "made", "--tcp=80:8080")
+    assert await kubectl("get", "service", "made", "-o", "jsonpath={.spec.ports[0].targetPort}") == "8080"
+    await kubectl("expose", "deployment", "made", "--name=exposed", "--port=80")
+    await kubectl("run", "ran", "--image=busybox", "--env=A=B")
+    assert "admin" in await kubectl("auth", "whoami")
+    assert (await kubectl("auth", "can-i", "create", "pods")).strip() == "yes"
+    assert "no kind" not in await kubectl("delete", "deployment", "made", "--cascade=orphan", "--wait=false")
 
 
 async def test_logs_and_top(kubectl: Kubectl) -> None:
