@@ -61,11 +61,15 @@ class TypeSchema:
         """The type of one field or key; an unknown one is atomic."""
         found = self._fields.get(name)
         if found is None:
-            raw = self.properties.get(name) or self._additional
-            found = TypeSchema(raw) if raw else UNTYPED
-            if name in self.properties:
-                self._fields[name] = found
+            if name not in self.properties:
+                return self._value
+            found = self._fields[name] = TypeSchema(self.properties[name])
         return found
+
+    @cached_property
+    def _value(self) -> TypeSchema:
+        """The type of a map's values."""
+        return TypeSchema(self._additional) if self._additional else UNTYPED
 
     @cached_property
     def element(self) -> TypeSchema:
