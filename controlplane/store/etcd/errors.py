@@ -6,6 +6,8 @@ not known: the request may have taken effect.
 
 from __future__ import annotations
 
+import asyncio
+
 import grpc
 
 from controlplane.store.store import (
@@ -29,6 +31,12 @@ REFUSALS = frozenset(
         grpc.StatusCode.UNIMPLEMENTED,
     }
 )
+
+
+def is_own_cancellation() -> bool:
+    """Whether a CancelledError was meant for the task; gRPC raises one as well when its channel is closed."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def store_error(error: grpc.RpcError) -> StoreError:

@@ -19,7 +19,7 @@ from aetcd.rpc import rpc_pb2
 
 from controlplane.store.etcd import messages
 from controlplane.store.etcd.channels import EtcdTls, Member, Members
-from controlplane.store.etcd.errors import store_error
+from controlplane.store.etcd.errors import is_own_cancellation, store_error
 from controlplane.store.etcd.leases import EtcdLeaseKeeper, keep_alive_call
 from controlplane.store.etcd.watch import watch
 from controlplane.store.history import read_or_make_history_id, replace_history_id
@@ -219,6 +219,10 @@ class EtcdStore:
             return await method(member)(request, timeout=timeout_s or self._timeout_s)
         except grpc.RpcError as error:
             raise self._failure(member, error) from error
+        except asyncio.CancelledError as error:
+            if is_own_cancellation():
+                raise
+            raise StoreUnavailableError("the store was closed") from error
 
     async def _maintain(self, method: Any, request: Any) -> Any:
         try:

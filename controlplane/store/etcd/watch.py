@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 from aetcd.rpc import kv_pb2, rpc_pb2
 
-from controlplane.store.etcd.errors import store_error
+from controlplane.store.etcd.errors import is_own_cancellation, store_error
 from controlplane.store.etcd.messages import EVERYTHING, key_value
 from controlplane.store.store import Change, Changes, ChangeType, CompactedError, StoreUnavailableError
 
@@ -38,6 +38,10 @@ async def watch(stub: Any, *, start_revision: int, key: str, open_timeout_s: flo
         raise StoreUnavailableError("etcd did not open the watch in time") from error
     except grpc.RpcError as error:
         raise store_error(error) from error
+    except asyncio.CancelledError as error:
+        if is_own_cancellation():
+            raise
+        raise StoreUnavailableError("the store was closed") from error
     finally:
         stream.cancel()
 
