@@ -33,6 +33,7 @@ from nodeagent.pod_state import Run, Sandbox
 from nodeagent.runtime.containers import Containers, NewContainer
 from nodeagent.runtime.errors import ContainerConfigError
 from nodeagent.runtime.oci import ContainerRuntimeError
+from nodeagent.runtime.programs import has_small_programs
 from nodeagent.runtime.security import (
     allows_escalation,
     capabilities_of,
@@ -40,7 +41,15 @@ from nodeagent.runtime.security import (
     readonly_paths,
     seccomp_of,
 )
-from nodeagent.runtime.spec import BundleRequest, Device, ImageDefaults, build_spec, security_context
+from nodeagent.runtime.spec import (
+    SEARCH_PATH,
+    BundleRequest,
+    Device,
+    ImageDefaults,
+    arguments_of,
+    build_spec,
+    security_context,
+)
 from nodeagent.runtime.users import resolve_user
 from nodeagent.sandbox import AssignedObjects, Sandboxes, with_address
 
@@ -156,9 +165,9 @@ class ContainerStarter:
             except OSError as error:
                 self._event(order.pod, order.container, "Warning", "Failed", f"Error: {error}")
                 raise StartRefusedError("CreateContainerError", str(error), run=run) from error
-            return await self._launch(order, run, config, announce)
+            return await self._launch(order, run, config)
 
-    async def _launch(self, order: Order, run: Run, config: KubeObject, announce: Callable[[Run], None]) -> Run:
+    async def _launch(self, order: Order, run: Run, config: KubeObject) -> Run:
         name = order.container["name"]
         new = NewContainer(
             run.id,
@@ -170,7 +179,6 @@ class ContainerStarter:
         try:
             supervised = await self._containers.create(new)
             run = replace(run, process=supervised.process, conmon=supervised.conmon)
-            announce(run)
             self._event(order.pod, order.container, "Normal", "Created", f"Created container: {name}")
             await self._containers.start(run.id)
         except ContainerRuntimeError as error:
@@ -226,16 +234,25 @@ class ContainerStarter:
         pod_context, context = security_context(spec), security_context(container)
         capabilities = capabilities_of(context)
         limits = container_limits(container)
+        defaults = ImageDefaults(image.config.entrypoint, image.config.cmd, image.config.working_dir)
+        arguments = arguments_of(container, defaults, environment)
+        search = (environment.get("PATH") or SEARCH_PATH).split(":")
         user = resolve_user(rootfs, image.config.user, pod_context, context)
         request = BundleRequest(
             pod=pod,
             container=container,
             rootfs=rootfs,
-            image=ImageDefaults(image.config.entrypoint, image.config.cmd, image.config.working_dir),
+            image=defaults,
             environment=list(environment.items()),
             user=user,
             capabilities=capabilities,
-            seccomp=seccomp_of(pod_context, context, capabilities, profiles=self._node.seccomp),
+            seccomp=seccomp_of(
+                pod_context,
+                context,
+                capabilities,
+                profiles=self._node.seccomp,
+                small_programs=has_small_programs(rootfs, arguments, search),
+            ),
             masked=masked_paths(context),
             readonly=readonly_paths(context),
             no_new_privileges=not allows_escalation(context),

@@ -130,9 +130,7 @@ class ContainerWorker:
             self._pulling.cancel()
 
     def _announce(self, run: Run) -> None:
-        state = self._state
-        known = state.record.run is not None and state.record.run.id == run.id
-        state.record = replace(state.record, run=run) if known else state.record.with_run(run)
+        self._state.record = self._state.record.with_run(run)
         self._handle.save()
 
     def _refused(self, refusal: StartRefusedError, before: ContainerRecord) -> None:
@@ -155,6 +153,7 @@ class ContainerWorker:
         self._stirred.clear()
         self._state.unhealthy = ""
         self._context.containers.exits.expect(run.id, run.conmon, self._exited)
+        self._handle.spawn(self._context.containers.supervise(uid_of(self._handle.pod), run.conmon))
         self._watch_memory(run)
         sandbox = self._handle.state.sandbox
         target = Target(self._container, run.id, sandbox.ip if sandbox else "", self._context.containers)
@@ -176,9 +175,11 @@ class ContainerWorker:
             return
         if run.live:
             self._attend(run, already_started=self._state.record.started)
-        elif run.process is not None and run.conmon is not None and run.process.alive:
+            return
+        found = self._context.containers.found(run.id)
+        if found is not None:
             self._state.starting = True
-            self._handle.spawn(self._finish_start(run))
+            self._handle.spawn(self._finish_start(replace(run, process=found.process, conmon=found.conmon)))
         else:
             record = self._state.record
             self._state.record = replace(record, run=record.last, last=None)
@@ -186,15 +187,15 @@ class ContainerWorker:
 
     async def _finish_start(self, run: Run) -> None:
         """Start a created container, unless the agent before got that far."""
+        state = self._state
         try:
             await self._context.containers.start(run.id)
         except ContainerRuntimeError as error:
             logger.info("start_was_done", extra={"container": run.id, "error": error.message})
-        state = self._state
+        run = replace(run, started_unix_s=time.time())
         state.starting = False
-        state.record = replace(state.record, run=replace(run, started_unix_s=time.time()))
-        assert state.record.run is not None
-        self._attend(state.record.run)
+        state.record = replace(state.record, run=run)
+        self._attend(run)
         self._handle.changed()
 
     # ---- reports of the monitor ----

@@ -14,6 +14,7 @@ some hundred microseconds.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -38,7 +39,6 @@ from nodeagent.cgroups.stats import CgroupStats, read_stats
 logger = logging.getLogger(__name__)
 
 LIMITED_CONTROLLERS = ("cpu", "cpuacct", "memory", "pids")
-SUPERVISED_CONTROLLERS = ("cpu", "memory", "pids")
 DELEGATED_CONTROLLERS = ("cpu", "cpuset", "io", "memory", "pids")
 
 
@@ -81,26 +81,25 @@ class PodCgroups:
         return f"{self._paths[uid]}/{container_id}"
 
     def supervise(self, uid: str, pid: int) -> None:
-        """Move a conmon into the pod's supervision cgroup."""
-        path = f"{self.parent}/supervise/{uid}"
-        for directory in self._supervised(path):
-            try:
-                (directory / "cgroup.procs").write_text(str(pid), encoding="ascii")
-            except FileNotFoundError:
-                directory.mkdir(parents=True, exist_ok=True)
-                (directory / "cgroup.procs").write_text(str(pid), encoding="ascii")
+        """Move a conmon into the pod's supervision cgroup. Blocks for milliseconds; a process that is gone is fine.
 
-    def _supervised(self, path: str) -> list[Path]:
-        if self.layout.version == 2:
-            return [self.layout.directory(UNIFIED, path)]
-        controllers = [name for name in SUPERVISED_CONTROLLERS if name in self.layout.mounts]
-        return list(dict.fromkeys(self.layout.directory(name, path) for name in controllers))
+        On version 1 only in the memory hierarchy, which is what counts and kills: every move waits for an RCU grace
+        period, and three of them would cost a quarter of a container's start.
+        """
+        directory = self.layout.directory(self._tracking, f"{self.parent}/supervise/{uid}")
+        directory.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(ProcessLookupError):
+            (directory / "cgroup.procs").write_text(str(pid), encoding="ascii")
+
+    @property
+    def _tracking(self) -> str:
+        """The hierarchy by which processes are found."""
+        return UNIFIED if self.layout.version == 2 else "memory"
 
     def processes(self, path: str) -> list[int]:
         """Pids in the cgroup and everything below it."""
-        controller = UNIFIED if self.layout.version == 2 else "memory"
         found: list[int] = []
-        for directory, _, _ in os.walk(self.layout.directory(controller, path)):
+        for directory, _, _ in os.walk(self.layout.directory(self._tracking, path)):
             try:
                 found.extend(map(int, (Path(directory) / "cgroup.procs").read_text(encoding="ascii").split()))
             except OSError:

@@ -2,16 +2,15 @@
 
 It is the container's parent, so it alone learns the exit code; it copies the output into a log in CRI format and
 writes the exit code to a file named by the container id. One is started for each container and leaves the agent's
-process tree by a double fork. Two pipes join it to us while it starts, as podman and CRI-O do it (conmon(8)): over
-``_OCI_SYNCPIPE`` it reports the container's pid or why there is none, and it does nothing before one byte arrives on
-``_OCI_STARTPIPE``, which gives the agent the time to move it out of its own cgroup.
+process tree by a double fork. A pipe joins it to us while it starts, as podman and CRI-O do it (conmon(8)): over
+``_OCI_SYNCPIPE`` it reports the container's pid or why there is none. Its start pipe, on which it could wait to be
+moved into its cgroup first, is not used: the move takes milliseconds and is made while the container already runs.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from nodeagent.runtime.oci import ContainerRuntimeError, OciRuntime, message_of
 from nodeagent.runtime.processes import ProcessIdentity, ended, identify, spawn
 
 CREATE_TIMEOUT_S = 60.0
-_SYNC_DESCRIPTOR, _START_DESCRIPTOR = 3, 4
+_SYNC_DESCRIPTOR = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,42 +68,34 @@ def arguments_of(program: str, runtime: OciRuntime, supervision: Supervision) ->
     return [*arguments, "--terminal"] if supervision.terminal else arguments
 
 
-async def create(
-    program: str, runtime: OciRuntime, supervision: Supervision, *, place: Callable[[int], None]
-) -> Supervised:
-    """Create the container of ``supervision.bundle`` under a conmon of its own.
-
-    ``place(pid)`` moves the conmon into its cgroup before it starts anything. Raises ContainerRuntimeError.
-    """
-    sync_reading, sync_writing = os.pipe()
-    start_reading, start_writing = os.pipe()
-    errors = supervision.bundle / "conmon.log"
-    ours, childs = [sync_reading, start_writing], [sync_writing, start_reading]
+async def create(program: str, runtime: OciRuntime, supervision: Supervision) -> Supervised:
+    """Create the container of ``supervision.bundle`` under a conmon of its own. Raises ContainerRuntimeError."""
+    reading, writing = os.pipe()
     try:
         try:
-            null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-            childs.append(null)
-            output = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-            childs.append(output)
-            descriptors = {0: null, 1: null, 2: output}
-            descriptors |= {_SYNC_DESCRIPTOR: sync_writing, _START_DESCRIPTOR: start_reading}
-            environment = {"_OCI_SYNCPIPE": str(_SYNC_DESCRIPTOR), "_OCI_STARTPIPE": str(_START_DESCRIPTOR)}
-            pid = spawn(arguments_of(program, runtime, supervision), descriptors=descriptors, environment=environment)
+            pid = _spawn(arguments_of(program, runtime, supervision), writing, supervision.bundle / "conmon.log")
         finally:
-            for descriptor in childs:
-                os.close(descriptor)
-        place(pid)
-        os.write(start_writing, b"\0")
-        report = await _report(sync_reading)
+            os.close(writing)
+        report = await _report(reading)
     except TimeoutError:
         raise ContainerRuntimeError(f"conmon did not report within {CREATE_TIMEOUT_S:g} s") from None
     except OSError as error:
         raise ContainerRuntimeError(f"cannot start conmon: {error}") from error
     finally:
-        for descriptor in ours:
-            os.close(descriptor)
+        os.close(reading)
     code = await ended(pid)
     return _supervised(report, supervision, code)
+
+
+def _spawn(arguments: list[str], sync: int, errors: Path) -> int:
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    output = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        descriptors = {0: null, 1: null, 2: output, _SYNC_DESCRIPTOR: sync}
+        return spawn(arguments, descriptors=descriptors, environment={"_OCI_SYNCPIPE": str(_SYNC_DESCRIPTOR)})
+    finally:
+        os.close(null)
+        os.close(output)
 
 
 async def _report(descriptor: int) -> bytes:

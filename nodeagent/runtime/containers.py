@@ -18,7 +18,7 @@ import errno
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from nodeagent.cgroups import PodCgroups
 from nodeagent.runtime.conmon import Supervised, Supervision, create
 from nodeagent.runtime.exits import ExitWatcher
 from nodeagent.runtime.oci import ContainerRuntimeError, OciRuntime
-from nodeagent.runtime.processes import OUTPUT_LIMIT_BYTES, Completed, identify
+from nodeagent.runtime.processes import OUTPUT_LIMIT_BYTES, Completed, ProcessIdentity, identify
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class Containers:
         supervision = Supervision(
             new.container_id, self.bundle(new.container_id), new.log_path, self.exits.directory, terminal=new.terminal
         )
-        return await create(self._conmon, self.runtime, supervision, place=self._placer(new.pod_uid))
+        return await create(self._conmon, self.runtime, supervision)
 
     def _write_bundle(self, new: NewContainer) -> None:
         bundle = self.bundle(new.container_id)
@@ -96,8 +96,18 @@ class Containers:
         except OSError as error:
             raise ContainerRuntimeError(f"cannot write the bundle: {error}") from error
 
-    def _placer(self, pod_uid: str) -> Callable[[int], None]:
-        return lambda pid: self._cgroups.supervise(pod_uid, pid)
+    async def supervise(self, pod_uid: str, conmon: ProcessIdentity) -> None:
+        """Give a conmon its place outside of the pod's and of the agent's cgroup; repeatable."""
+        await asyncio.to_thread(self._cgroups.supervise, pod_uid, conmon.pid)
+
+    def found(self, container_id: str) -> Supervised | None:
+        """A container that was created by an agent that did not live to hear of it; None if it is not whole."""
+        bundle = self.bundle(container_id)
+        try:
+            pids = [int((bundle / name).read_text(encoding="ascii")) for name in ("container.pid", "conmon.pid")]
+            return Supervised(*map(identify, pids))
+        except (OSError, ValueError):
+            return None
 
     async def start(self, container_id: str) -> None:
         """Run the container's program. Raises ContainerRuntimeError."""

@@ -7,6 +7,7 @@ finds the same pid.
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import shutil
 from collections.abc import Sequence
@@ -14,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flotilla.api.objects import KubeObject, encode
-from nodeagent.runtime.processes import Completed, identify, run
+from nodeagent.runtime.processes import Completed, identify, run, wait_readable
 
 CALL_TIMEOUT_S = 30.0
+GATE_TIMEOUT_S = 1.0
 _MESSAGE = re.compile(r'msg="((?:[^"\\]|\\.)*)"')
 
 
@@ -55,8 +57,14 @@ class OciRuntime:
         return Path(self.program).name
 
     async def start(self, container_id: str) -> None:
-        """Run the created container's program. Raises ContainerRuntimeError."""
-        await self._call("start", container_id)
+        """Run the created container's program. Raises ContainerRuntimeError.
+
+        Both runtimes hold the first process at a named pipe in the container's state, and their ``start`` does nothing
+        but read from it and remove it. Doing that here saves a process of 5 ms; whatever is not as expected is left to
+        the runtime itself, which then also says what is wrong.
+        """
+        if not await _let_through(self.root / container_id / "exec.fifo"):
+            await self._call("start", container_id)
 
     async def delete(self, container_id: str, *, force: bool = False) -> None:
         """Remove an ended container, with ``force`` also a living one; one that does not exist is fine."""
@@ -99,6 +107,24 @@ class OciRuntime:
             raise ContainerRuntimeError(f"{self.name} {arguments[0]} did not end within {CALL_TIMEOUT_S:g} s")
         if completed.code:
             raise ContainerRuntimeError(message_of(completed.output))
+
+
+async def _let_through(fifo: Path) -> bool:
+    """Read the one byte that the waiting process writes; whether it came and the pipe is gone."""
+    try:
+        descriptor = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        await wait_readable(descriptor, timeout_s=GATE_TIMEOUT_S)
+        if os.read(descriptor, 16) != b"0":
+            return False
+        os.unlink(fifo)  # noqa: PTH108
+    except (OSError, TimeoutError):
+        return False
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def _kill(pid_file: Path) -> None:

@@ -110,16 +110,24 @@ def spawn(
             os.close(source)
 
 
-async def ended(pid: int) -> int:
-    """Wait for a child of ours; its exit code, 128 + n when signal n ended it."""
+async def wait_readable(descriptor: int, *, timeout_s: float | None = None) -> None:
+    """Return once there is something to read. Raises TimeoutError."""
     loop = asyncio.get_running_loop()
-    descriptor = os.pidfd_open(pid)
     done: asyncio.Future[None] = loop.create_future()
     loop.add_reader(descriptor, _resolve, done)
     try:
-        await done
+        async with asyncio.timeout(timeout_s):
+            await done
     finally:
         loop.remove_reader(descriptor)
+
+
+async def ended(pid: int) -> int:
+    """Wait for a child of ours; its exit code, 128 + n when signal n ended it."""
+    descriptor = os.pidfd_open(pid)
+    try:
+        await wait_readable(descriptor)
+    finally:
         os.close(descriptor)
     return _reap(pid)
 

@@ -16,7 +16,7 @@ from nodeagent.runtime.errors import ContainerConfigError
 from nodeagent.runtime.users import User
 
 OCI_VERSION = "1.0.2"
-PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SHARED_MEMORY = "/dev/shm"
 SHARED_MEMORY_BYTES = 64 << 20
 _PROPAGATION = {"HostToContainer": "rslave", "Bidirectional": "rshared"}
@@ -160,7 +160,11 @@ def process_of(request: BundleRequest) -> KubeObject:
 
 def _environment(request: BundleRequest, environment: Mapping[str, str]) -> list[str]:
     listed = [f"{name}={value}" for name, value in environment.items()]
-    defaults = {"PATH": PATH, "HOSTNAME": f"HOSTNAME={request.hostname}", "HOME": f"HOME={request.user.home}"}
+    defaults = {
+        "PATH": f"PATH={SEARCH_PATH}",
+        "HOSTNAME": f"HOSTNAME={request.hostname}",
+        "HOME": f"HOME={request.user.home}",
+    }
     if request.container.get("tty"):
         defaults["TERM"] = "TERM=xterm"
     return [line for name, line in defaults.items() if name not in environment] + listed

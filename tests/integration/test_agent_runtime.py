@@ -171,6 +171,7 @@ async def test_conmon_stays_out_of_the_pods_cgroup(bench: Bench) -> None:
     """The supervisor's memory is not the pod's, and an out-of-memory pod cannot kill it."""
     new = bench_new(bench)
     supervised = await bench.containers.create(new)
+    await bench.containers.supervise("pod-uid", supervised.conmon)
     pod_path = bench.cgroups.container_path("pod-uid", "")
     assert supervised.conmon.pid not in bench.cgroups.processes(pod_path)
     assert supervised.conmon.pid in bench.cgroups.processes(f"{bench.cgroups.parent}/supervise/pod-uid")
