@@ -13,13 +13,12 @@ import gc
 import logging
 import signal
 import socket
-from collections.abc import Awaitable, Callable
 
 import uvloop
 
 from controlplane.api.authn import CertificateAuthenticator
 from controlplane.api.authz import GroupAuthorizer
-from controlplane.api.bootstrap import bootstrap
+from controlplane.api.bootstrap import keep_bootstrapped
 from controlplane.api.operations import Operations
 from controlplane.api.server import ApiServer, ServerTls
 from controlplane.api.service_addresses import ServiceAddresses
@@ -39,12 +38,11 @@ from controlplane.store.compaction import Compactor
 from controlplane.store.encryption import EncryptingStore, Keyring
 from controlplane.store.etcd import EtcdStore, EtcdTls
 from controlplane.store.store import StoreError
-from flotilla.api.errors import ApiError
 from flotilla.api.registry import REGISTRY
 
 logger = logging.getLogger(__name__)
 
-BOOTSTRAP_RETRY_S = 0.5
+CONNECT_RETRY_S = 0.5
 GC_THRESHOLDS = (50_000, 20, 50)
 
 
@@ -117,21 +115,26 @@ class Server:
             await self._store.close()
 
     async def _connect(self) -> None:
-        await _until_available(self._store.start, what="store_connecting")
+        while True:
+            try:
+                await self._store.start()
+            except StoreError as error:
+                if not error.transient:
+                    raise
+                logger.warning("store_connecting", extra={"error": str(error)})
+                await asyncio.sleep(CONNECT_RETRY_S)
+            else:
+                return
 
     async def _bootstrap(self) -> None:
-        """Create what every cluster has, once the cache shows what is there."""
+        """Keep what every cluster has, once the cache shows what is there."""
         await self._cache.wait_synced()
-        port = int(self._settings.listen.rpartition(":")[2])
-        await _until_available(
-            lambda: bootstrap(
-                self._operations,
-                api_address=_advertised_address(self._settings.listen),
-                api_port=port,
-                cluster_dns=self._settings.cluster_dns,
-                service_cidr=self._settings.service_cidr,
-            ),
-            what="bootstrap_waiting",
+        await keep_bootstrapped(
+            self._operations,
+            api_address=_advertised_address(self._settings.listen),
+            api_port=int(self._settings.listen.rpartition(":")[2]),
+            cluster_dns=self._settings.cluster_dns,
+            service_cidr=self._settings.service_cidr,
         )
 
     async def _lead(self) -> None:
@@ -186,17 +189,3 @@ def _advertised_address(listen: str) -> str:
             return str(probe.getsockname()[0])
         except OSError:
             return "127.0.0.1"
-
-
-async def _until_available(attempt: Callable[[], Awaitable[None]], *, what: str) -> None:
-    """Repeat ``attempt`` while it fails for a reason that passes."""
-    while True:
-        try:
-            await attempt()
-        except (ApiError, StoreError) as error:
-            if not error.transient:
-                raise
-            logger.warning(what, extra={"error": str(error)})
-            await asyncio.sleep(BOOTSTRAP_RETRY_S)
-        else:
-            return
