@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import selectors
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -24,12 +24,15 @@ from controlplane.scheduler.scheduler import Scheduler
 from controlplane.store.cache import Cache, CacheEvent, Entry
 from controlplane.store.memory import MemoryStore
 from controlplane.store.store import Changes, Fence
+from flotilla.api.errors import ApiError
 from flotilla.api.objects import KubeObject, is_deleting
 from flotilla.api.registry import REGISTRY, Resource
 from flotilla.api.resources import EVENTS, NAMESPACES, NODES, PODS
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 STEP_S = 0.01
+TICK_S = 1e-6
+RETRY_S = 0.5
 
 
 class _VirtualSelector(selectors.BaseSelector):
@@ -73,7 +76,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         selector.advance = self._advance
 
     def _advance(self, seconds: float) -> None:
-        self._now_s += seconds
+        # A little more than asked for, so that no timer finds that its moment is a rounding error away.
+        self._now_s += seconds + TICK_S
 
     def time(self) -> float:
         return self._now_s
@@ -218,7 +222,9 @@ class World:
         metadata = dict(obj["metadata"])
         if resource.namespaced:
             metadata.setdefault("namespace", namespace or "default")
-        return await self.objects.create(resource, obj | {"metadata": metadata}, manager="user")
+        stored = await self.objects.create(resource, obj | {"metadata": metadata}, manager="user")
+        await self.cache.barrier()
+        return stored
 
     async def edit(
         self, resource: Resource, name: str, edit: Callable[[KubeObject], Any], *, namespace: str = "default"
@@ -241,6 +247,12 @@ class World:
     def get(self, resource: Resource, name: str, namespace: str = "default") -> KubeObject | None:
         entry = self.cache.get(resource, namespace if resource.namespaced else "", name)
         return entry.obj if entry is not None else None
+
+    def need(self, resource: Resource, name: str, namespace: str = "default") -> KubeObject:
+        """An object that must be there."""
+        obj = self.get(resource, name, namespace)
+        assert obj is not None
+        return obj
 
     def list(self, resource: Resource, namespace: str = "default") -> list[KubeObject]:
         return [entry.obj for entry in self.cache.list(resource, namespace)]
@@ -296,14 +308,28 @@ class World:
         address = f"10.42.{self._pod_numbers // 250}.{self._pod_numbers % 250 + 1}"
         await asyncio.sleep(self.chance.uniform(0.5, 1.0) * self.start_s)
         ready = "False" if self.never_ready(entry.obj) else "True"
-        await self.report(entry.obj, {"phase": "Running", "podIP": address, "conditions": [_ready(ready)]})
+        status = {"phase": "Running", "podIP": address, "conditions": [_ready(ready)]}
+        await _persist(lambda: self.report(entry.obj, status))
 
     async def _stop(self, entry: Entry) -> None:
         await asyncio.sleep(self.chance.uniform(0.5, 1.0) * self.stop_s)
-        if self.get(PODS, entry.name, entry.namespace) is not None:
-            await self.objects.delete(
-                PODS, entry.namespace, entry.name, manager="agent", uid=entry.uid, grace_period_s=0
-            )
+        options: dict[str, Any] = {"manager": "agent", "uid": entry.uid, "grace_period_s": 0}
+        await _persist(lambda: self.objects.delete(PODS, entry.namespace, entry.name, **options))
+
+
+async def _persist(write: Callable[[], Awaitable[None]]) -> None:
+    """Repeat a write while the store is away; an object that has gone needs none."""
+    while True:
+        try:
+            await write()
+        except ApiError as error:
+            if error.reason == "NotFound":
+                return
+            if not error.transient:
+                raise
+            await asyncio.sleep(RETRY_S)
+        else:
+            return
 
 
 def _ready(status: str) -> KubeObject:

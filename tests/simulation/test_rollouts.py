@@ -23,6 +23,15 @@ def _active(world: World) -> list[KubeObject]:
     return [pod for pod in world.list(PODS) if pod_is_active(pod)]
 
 
+def _reason(obj: KubeObject, type_: str) -> str:
+    condition = get_condition(obj, type_)
+    return str(condition["reason"]) if condition else ""
+
+
+def _image(pod_or_template: KubeObject) -> str:
+    return str(pod_or_template["spec"]["containers"][0]["image"])
+
+
 def _available(world: World, name: str = "web") -> int:
     status = (world.get(DEPLOYMENTS, name) or {}).get("status") or {}
     return int(status.get("availableReplicas", 0))
@@ -62,10 +71,10 @@ def test_a_deployment_becomes_available(virtual: Virtual, make_world: Make, make
             assert len(world.list(PODS)) == 3
             assert replica_set["status"]["fullyLabeledReplicas"] == 3
             assert annotations_of(replica_set)["deployment.kubernetes.io/revision"] == "1"
-            obj = world.get(DEPLOYMENTS, "web")
+            obj = world.need(DEPLOYMENTS, "web")
             assert annotations_of(obj)["deployment.kubernetes.io/revision"] == "1"
-            assert get_condition(obj, "Available")["reason"] == "MinimumReplicasAvailable"
-            assert get_condition(obj, "Progressing")["reason"] == "NewReplicaSetAvailable"
+            assert _reason(obj, "Available") == "MinimumReplicasAvailable"
+            assert _reason(obj, "Progressing") == "NewReplicaSetAvailable"
             await world.until(lambda: {"ScalingReplicaSet", "SuccessfulCreate", "Scheduled"} <= world.reasons())
 
     virtual(scenario())
@@ -98,7 +107,7 @@ def test_a_rollout_keeps_its_bounds_while_caches_lag(
             rolling = True
             await _edit(world, _set_image("app:2"))
             await world.until(_done(world, 8), timeout_s=300)
-            assert {pod["spec"]["containers"][0]["image"] for pod in _active(world)} == {"app:2"}
+            assert {_image(pod) for pod in _active(world)} == {"app:2"}
 
     virtual(scenario())
 
@@ -110,7 +119,7 @@ def test_recreate_never_mixes_templates(virtual: Virtual, make_world: Make, make
         world: World = make_world()
 
         def check(event: CacheEvent) -> None:
-            images = {pod["spec"]["containers"][0]["image"] for pod in world.list(PODS)}
+            images = {_image(pod) for pod in world.list(PODS)}
             assert len(images) <= 1
 
         world.on_event = check
@@ -126,19 +135,18 @@ def test_recreate_never_mixes_templates(virtual: Virtual, make_world: Make, make
 def test_a_stuck_rollout_times_out_and_a_rollback_heals_it(
     virtual: Virtual, make_world: Make, make_deployment: Make
 ) -> None:
-    """Past the deadline Progressing is False; going back to the old template uses its ReplicaSet with a new revision."""
+    """Past the deadline Progressing is False; the old template comes back as its ReplicaSet with a new revision."""
 
     async def scenario() -> None:
         world: World = make_world()
-        world.never_ready = lambda pod: pod["spec"]["containers"][0]["image"] == "app:bad"
+        world.never_ready = lambda pod: _image(pod) == "app:bad"
         async with world.running():
             await world.create(DEPLOYMENTS, make_deployment(replicas=4, progressDeadlineSeconds=30))
             await world.until(_done(world, 4))
             await _edit(world, _set_image("app:bad"))
 
             def reason() -> str:
-                condition = get_condition(world.get(DEPLOYMENTS, "web") or {}, "Progressing")
-                return str(condition["reason"]) if condition else ""
+                return _reason(world.need(DEPLOYMENTS, "web"), "Progressing")
 
             await world.until(lambda: reason() == "ProgressDeadlineExceeded")
             assert _available(world) >= 3
@@ -190,7 +198,7 @@ def test_a_paused_deployment_scales_but_does_not_roll(
             await _edit(world, pause)
             await world.until(lambda: _available(world) == 5)
             assert len(world.list(REPLICA_SETS)) == 1
-            assert get_condition(world.get(DEPLOYMENTS, "web"), "Progressing")["reason"] == "DeploymentPaused"
+            assert _reason(world.need(DEPLOYMENTS, "web"), "Progressing") == "DeploymentPaused"
             await _edit(world, lambda obj: obj["spec"].pop("paused"))
             await world.until(_done(world, 5))
             assert len(world.list(REPLICA_SETS)) == 2
@@ -203,7 +211,7 @@ def test_scaling_amid_a_rollout_is_proportional(virtual: Virtual, make_world: Ma
 
     async def scenario() -> None:
         world: World = make_world()
-        world.never_ready = lambda pod: pod["spec"]["containers"][0]["image"] == "app:bad"
+        world.never_ready = lambda pod: _image(pod) == "app:bad"
         strategy = {"rollingUpdate": {"maxSurge": 3, "maxUnavailable": 2}}
         async with world.running():
             await world.create(DEPLOYMENTS, make_deployment(replicas=10, strategy=strategy))
@@ -290,7 +298,7 @@ def test_orphans_are_adopted_and_strangers_released(virtual: Virtual, make_world
 
             await world.edit(PODS, released, lambda pod: pod["metadata"].update(labels={"app": "debug"}))
             await world.until(lambda: len(world.list(PODS)) == 3)
-            await world.until(lambda: not world.get(PODS, released)["metadata"].get("ownerReferences"))
+            await world.until(lambda: not world.need(PODS, released)["metadata"].get("ownerReferences"))
             await world.until(_done(world, 2))
             labels = world.list(REPLICA_SETS)[0]["spec"]["template"]["metadata"]["labels"]
             await world.edit(PODS, released, lambda pod: pod["metadata"].update(labels=dict(labels)))
