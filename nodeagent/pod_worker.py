@@ -81,6 +81,7 @@ class PodWorker:
         self._tasks: set[asyncio.Task[None]] = set()
         self.listeners: set[asyncio.Event] = set()
         self.over = False
+        context.sandboxes.adopt(pod)
 
     # ---- what others call ----
 
@@ -196,7 +197,6 @@ class PodWorker:
         return self._workers[name]
 
     def _resume(self) -> None:
-        self._context.sandboxes.adopt(self._pod)
         if not self._adopted:
             if (self._pod.get("status") or {}).get("phase") in FINAL_PHASES:
                 self._state.sandbox_phase = "released"
