@@ -1,0 +1,32 @@
+"""Load makes the sample service grow in seconds, and it shrinks again when the load is gone."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from tests.e2e.cluster import ROOT
+
+from tests.e2e.scenario import Scenario
+
+pytestmark = [pytest.mark.e2e, pytest.mark.root]
+
+
+@pytest.mark.timeout(240)
+def test_load_scales_out_and_back_in(scenario: Scenario) -> None:
+    """From 2 replicas to more within 5 s of load, to 8 under sustained load, to 2 after the window, each explained."""
+    scenario.apply_sample()
+    scenario.until("two replicas are ready", lambda: scenario.ready_replicas("web") == 2, timeout_s=90)
+    scenario.kubectl("apply", "-f", f"{ROOT}/manifests/load.yaml")
+    scenario.kubectl("scale", "deploy/load", "--replicas=2")
+    scenario.kubectl("wait", "--for=condition=Available", "deploy/load", "--timeout=20s")
+    started = time.monotonic()
+    scenario.until("a third replica is ready", lambda: scenario.ready_replicas("web") > 2, timeout_s=15)
+    assert time.monotonic() - started <= 5
+    scenario.until("the maximum is reached", lambda: scenario.ready_replicas("web") == 8, timeout_s=60)
+    described = scenario.kubectl("describe", "hpa", "web")
+    assert "SuccessfulRescale" in described
+    assert "cpu resource utilization (percentage of request) above target" in described
+    scenario.kubectl("delete", "-f", f"{ROOT}/manifests/load.yaml")
+    scenario.until("it shrinks to the minimum", lambda: scenario.ready_replicas("web") == 2, timeout_s=120)
+    assert "All metrics below target" in scenario.kubectl("describe", "hpa", "web")
