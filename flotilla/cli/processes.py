@@ -77,7 +77,6 @@ def _server_parser() -> ArgumentParser:
 
 def _run_server(options: Namespace) -> None:
     from controlplane.server import run
-
     from controlplane.settings import ServerSettings
 
     run(

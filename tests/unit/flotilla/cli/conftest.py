@@ -48,7 +48,11 @@ def _handler(api: Api) -> type[BaseHTTPRequestHandler]:
                 self.command, address.path, parse_qs(address.query), body, self.headers["Content-Type"] or ""
             )
             api.received.append(received)
-            missing = (404, {"kind": "Status", "code": 404, "reason": "NotFound", "message": f"no {address.path}"}, {})
+            missing: tuple[int, Any, dict[str, str]] = (
+                404,
+                {"kind": "Status", "code": 404, "reason": "NotFound", "message": f"no {address.path}"},
+                {},
+            )
             status, answer, headers = api.answers.get(f"{self.command} {address.path}", missing)
             payload = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
             self.send_response(status)

@@ -236,4 +236,4 @@ def test_every_command_has_an_example() -> None:
 
     for name in COMMANDS:
         for command in build_app([name]).registered_commands:
-            assert "Example" in (command.callback.__doc__ or ""), name  # type: ignore[union-attr]
+            assert "Example" in (command.callback.__doc__ or ""), name
