@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -110,17 +112,25 @@ def test_server_side_apply_and_diff(kubectl: Any, namespace: str, manifest: Path
     assert kubectl("-n", namespace, "diff", "--server-side", "-f", str(manifest)).stdout == ""
 
 
+@contextmanager
+def _watching(command: list[str], cluster: Any) -> Iterator[Iterator[str]]:
+    """The names in the lines that a watch prints, without the ConfigMap that every namespace has."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=cluster.environment()) as watch:
+        assert watch.stdout is not None
+        try:
+            yield (name for line in watch.stdout if (name := line.split()[0]) != "kube-root-ca.crt")
+        finally:
+            watch.kill()
+
+
 def test_a_watch_shows_changes(kubectl: Any, namespace: str, manifest: Path) -> None:
     """``get -w`` prints what is there, then each change as it comes."""
     kubectl("-n", namespace, "create", "configmap", "first")
     command = kubectl.cluster.command(str(kubectl.program), "-n", namespace, "get", "configmaps", "-w", "--no-headers")
-    environment = kubectl.cluster.environment()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as watch:
-        assert watch.stdout is not None
-        assert watch.stdout.readline().split()[0] == "first"
+    with _watching(command, kubectl.cluster) as names:
+        assert next(names) == "first"
         kubectl("-n", namespace, "create", "configmap", "second")
-        assert watch.stdout.readline().split()[0] == "second"
-        watch.kill()
+        assert next(names) == "second"
 
 
 def test_logs_are_followed(kubectl: Any, namespace: str) -> None:
@@ -196,18 +206,15 @@ class TestFlotilla:
 
     def test_a_watch_shows_changes(self, cluster: Any, namespace: str) -> None:
         """``get -w`` prints each change below the columns of the list."""
-        environment = cluster.environment()
         command = cluster.command(
             str(ROOT / ".venv" / "bin" / "flotilla"), "get", "cm", "-n", namespace, "-w", "--no-headers"
         )
         config_map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: %s}\n"
         cluster.flotilla("apply", "-n", namespace, "-f", "-", stdin=config_map % "first")
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as watch:
-            assert watch.stdout is not None
-            assert watch.stdout.readline().split()[0] == "first"
+        with _watching(command, cluster) as names:
+            assert next(names) == "first"
             cluster.flotilla("apply", "-n", namespace, "-f", "-", stdin=config_map % "second")
-            assert watch.stdout.readline().split()[0] == "second"
-            watch.kill()
+            assert next(names) == "second"
 
     def test_bad_input_names_file_object_and_field(self, cluster: Any, namespace: str, tmp_path: Path) -> None:
         """The message has the file, the document's number, the object and the field; the exit code is 1."""
