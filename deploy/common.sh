@@ -116,7 +116,7 @@ ensure_python() {
     fi
     logged "$VENV/bin/pip" install --disable-pip-version-check -e "$ROOT${extra:+[$extra]}" ||
         fail "pip install" "check the network (a proxy: export HTTPS_PROXY=...), then run the command again"
-    printf '%s' "$wanted" >"$stamp"
+    printf '%s' "$wanted" | tee "$VENV/.flotilla-base" >"$stamp"
     give_to_owner
     done_ "Python side in $VENV"
 }

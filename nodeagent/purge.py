@@ -58,6 +58,20 @@ def purge_node(data_dir: Path, run_dir: Path, *, cgroup_parent: str) -> None:
     for target in mounts_below([data_dir, run_dir], Path("/proc/self/mountinfo").read_text(encoding="utf-8")):
         _unmount(target)
     PodCgroups(cgroup_parent, detect()).purge()
+    mountinfo = Path("/proc/self/mountinfo").read_text(encoding="utf-8")
+    for mount in cgroup2_mounts(mountinfo):
+        _remove_empty_tree(Path(mount) / cgroup_parent.strip("/"))
+
+
+def cgroup2_mounts(mountinfo: str) -> list[str]:
+    """Where cgroup2 is mounted. On a hybrid machine runc makes directories there too that nobody else looks after."""
+    mounts = [line.split() for line in mountinfo.splitlines() if " - cgroup2 " in line]
+    return [_unescape(fields[4]) for fields in mounts]
+
+
+def _remove_empty_tree(top: Path) -> None:
+    for directory, _, _ in os.walk(top, topdown=False):
+        Path(directory).rmdir()
 
 
 def mounts_below(directories: list[Path], mountinfo: str) -> list[str]:
