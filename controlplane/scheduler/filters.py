@@ -91,7 +91,7 @@ def _unschedulable(matrix: NodeMatrix, pod: PodInfo, among: Mask) -> Failures:
 
 def _taints(matrix: NodeMatrix, pod: PodInfo, among: Mask) -> Failures:
     sets = matrix.taint_set[: matrix.rows]
-    for number in np.unique(sets[among]):
+    for number in np.flatnonzero(np.bincount(sets[among])):
         taint = first_untolerated(matrix.taint_sets[number], pod.tolerations, effects=(NO_SCHEDULE, NO_EXECUTE))
         if taint is not None:
             yield sets == number, f"node(s) had untolerated taint {{{taint['key']}: {taint.get('value') or ''}}}"

@@ -166,12 +166,12 @@ class Scheduler:
         for pod in sorted(self._pending.values(), key=lambda pod: -pod.priority):
             if self._pending.pop(pod.uid, None) is None:
                 continue
-            verdict = hopeless.get(pod.signature) or self._filters.judge(matrix, pod)
-            if verdict.fits.any():
-                self._assign(pod, verdict, group)
-            else:
-                hopeless[pod.signature] = verdict
-                self._wait(pod, verdict, group)
+            try:
+                self._decide(pod, hopeless, group)
+            except Exception:
+                # One pod that breaks a filter must not stop the scheduling of all others.
+                logger.exception("scheduling_broke", extra={"pod": f"{pod.namespace}/{pod.name}"})
+                self._retry_later(pod)
             if clock() - since_s > _HOLD_LOOP_S:
                 await asyncio.sleep(0)
                 if (self._pending and self._wake.is_set()) or self._matrix is not matrix:
@@ -179,6 +179,14 @@ class Scheduler:
                     self._wake.set()
                     return
                 since_s = clock()
+
+    def _decide(self, pod: PodInfo, hopeless: dict[bytes, Verdict], group: asyncio.TaskGroup) -> None:
+        verdict = hopeless.get(pod.signature) or self._filters.judge(self._matrix, pod)
+        if verdict.fits.any():
+            self._assign(pod, verdict, group)
+        else:
+            hopeless[pod.signature] = verdict
+            self._wait(pod, verdict, group)
 
     def _assign(self, pod: PodInfo, verdict: Verdict, group: asyncio.TaskGroup) -> None:
         self._decisions += 1
@@ -225,11 +233,14 @@ class Scheduler:
         if failure is not Failure.STALE:
             facts = {"pod": f"{pod.namespace}/{pod.name}", "error": describe(error), "failure": failure.value}
             logger.warning("bind_failed", extra=facts)
+        self._retry_later(pod)
+        self._reconsider(capacity_only=True)
+
+    def _retry_later(self, pod: PodInfo) -> None:
         failures = self._failures.get(pod.uid, 0)
         self._failures[pod.uid] = failures + 1
         delay_s = min(_RETRY_BASE_S * 2.0 ** min(failures, _LARGEST_EXPONENT), _RETRY_MAXIMUM_S)
         asyncio.get_running_loop().call_later(delay_s, self._again, pod)
-        self._reconsider(capacity_only=True)
 
     def _again(self, pod: PodInfo) -> None:
         """Back in the queue, unless its events said meanwhile that it is gone or bound."""

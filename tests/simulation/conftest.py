@@ -21,7 +21,7 @@ from controlplane.api.operations import Operations
 from controlplane.controllers import build_controllers
 from controlplane.reconcile.events import EventRecorder
 from controlplane.scheduler.scheduler import Scheduler
-from controlplane.store.cache import Cache, CacheEvent, Entry
+from controlplane.store.cache import Cache, CacheEvent, Entry, ResetError
 from controlplane.store.memory import MemoryStore
 from controlplane.store.store import Changes, Fence
 from flotilla.api.errors import ApiError
@@ -289,19 +289,23 @@ class World:
 
     async def _run_nodes(self) -> None:
         seen: set[tuple[str, str]] = set()
-        subscription = self.cache.subscribe(REGISTRY.all())
-        async for event in subscription:
-            self.on_event(event)
-            entry = event.entry
-            if entry.resource is not PODS or not entry.node or event.type == "DELETED":
+        while True:
+            try:
+                async for event in self.cache.subscribe(REGISTRY.all()):
+                    self.on_event(event)
+                    self._act_on(event, seen)
+            except ResetError:
                 continue
-            if not self.liveness.connected(entry.node):
-                continue
-            stage = "stop" if is_deleting(entry.obj) else "start"
-            if (entry.uid, stage) not in seen:
-                seen.add((entry.uid, stage))
-                assert self._group is not None
-                self._group.create_task(self._stop(entry) if stage == "stop" else self._start(entry))
+
+    def _act_on(self, event: CacheEvent, seen: set[tuple[str, str]]) -> None:
+        entry = event.entry
+        if entry.resource is not PODS or event.type == "DELETED" or not self.liveness.connected(entry.node):
+            return
+        stage = "stop" if is_deleting(entry.obj) else "start"
+        if (entry.uid, stage) not in seen:
+            seen.add((entry.uid, stage))
+            assert self._group is not None
+            self._group.create_task(self._stop(entry) if stage == "stop" else self._start(entry))
 
     async def _start(self, entry: Entry) -> None:
         self._pod_numbers += 1
