@@ -39,6 +39,8 @@ class EtcdServer:
         return f"unix://{self.socket}"
 
     def start(self) -> None:
+        for left_behind in self.directory.glob("*:0"):
+            left_behind.unlink()
         arguments = ["etcd", "--data-dir", "data", *self._extra_arguments]
         for role in ("listen-client", "advertise-client"):
             arguments += [f"--{role}-urls", "unix://client:0"]
@@ -69,22 +71,25 @@ class Network:
     def __init__(self, target: Path) -> None:
         self._target = target
         self._writers: set[asyncio.StreamWriter] = set()
+        self._connections: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
+        self._port = 0
         self.cuts = 0
 
     @property
     def endpoint(self) -> str:
-        assert self._server is not None
-        host, port = self._server.sockets[0].getsockname()
-        return f"http://{host}:{port}"
+        return f"http://127.0.0.1:{self._port}"
 
     async def open(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self._port)
+        self._port = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
         assert self._server is not None
         self._server.close()
         self.cut()
+        if self._connections:
+            await asyncio.wait(self._connections, timeout=5.0)
         await self._server.wait_closed()
 
     def cut(self) -> None:
@@ -97,8 +102,13 @@ class Network:
         """Cut again and again, a few to some hundred milliseconds apart, until cancelled."""
         moments = random.Random(seed)
         while True:
-            await asyncio.sleep(moments.expovariate(1 / 0.08))
+            await asyncio.sleep(moments.expovariate(1 / 0.06))
             self.cut()
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = asyncio.create_task(self._serve(reader, writer))
+        self._connections.add(connection)
+        connection.add_done_callback(self._connections.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
