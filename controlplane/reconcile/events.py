@@ -28,7 +28,7 @@ from flotilla.api.resources import EVENTS
 
 logger = logging.getLogger(__name__)
 
-GATHER_S = 0.05
+GATHER_S = 0.25
 REPEAT_S = 1.0
 RETRY_S = 1.0
 _AT_ONCE = 4
