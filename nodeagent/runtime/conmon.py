@@ -92,7 +92,9 @@ def _spawn(arguments: list[str], sync: int, errors: Path) -> int:
     output = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         descriptors = {0: null, 1: null, 2: output, _SYNC_DESCRIPTOR: sync}
-        return spawn(arguments, descriptors=descriptors, environment={"_OCI_SYNCPIPE": str(_SYNC_DESCRIPTOR)})
+        # conmon stamps log lines in local time; readers compare them as text, so they have to be in UTC.
+        environment = {"_OCI_SYNCPIPE": str(_SYNC_DESCRIPTOR), "TZ": "UTC"}
+        return spawn(arguments, descriptors=descriptors, environment=environment)
     finally:
         os.close(null)
         os.close(output)
