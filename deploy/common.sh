@@ -10,8 +10,8 @@ FLOTILLA="$VENV/bin/flotilla"
 RUNTIME_PACKAGES=(ca-certificates conmon curl etcd-server iproute2 nftables prometheus python3 python3-venv runc skopeo)
 QUIET_SERVICES=(etcd prometheus)
 
-say() { printf '      %s\n' "$*"; }
-done_() { printf '  ok  %s\n' "$*"; }
+say() { printf '        %s\n' "$*"; }
+done_() { printf '    ok  %s\n' "$*"; }
 
 # fail WHAT REMEDY: the end, with the log where there is one.
 fail() {

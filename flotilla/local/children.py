@@ -150,7 +150,7 @@ def _prometheus(settings: LocalSettings) -> Child:
         f"--web.listen-address=127.0.0.1:{settings.prometheus_port}",
         "--log.level=warn",
     )
-    return Child(name="prometheus", command=command, environment=(("GOGC", "50"),))
+    return Child(name="prometheus", command=command, environment=(("GOGC", "50"),), stop_grace_s=2.0)
 
 
 def prometheus_config_path(settings: LocalSettings) -> Path:

@@ -7,9 +7,13 @@ with other values than those it runs with, ``up`` says so instead of starting a 
 from __future__ import annotations
 
 import json
+import re
 import socket
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+
+
+_FOREIGN = re.compile(r"[^a-z0-9.-]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +42,8 @@ class LocalSettings:
     @property
     def node(self) -> str:
         """The node's name: the host's, in the form that object names have."""
-        return self.node_name or socket.gethostname().lower()
+        host = _FOREIGN.sub("-", socket.gethostname().lower()).strip("-.")
+        return self.node_name or host or "node"
 
     @property
     def pki_dir(self) -> Path:
