@@ -43,5 +43,13 @@ class OwnWrites(Generic[K]):
         if revision == _UNSURE:
             await self._cache.barrier()
         elif revision > self._cache.revision:
-            await self._cache.wait_for(revision, timeout_s=CATCH_UP_S)
+            await self._wait_for(key, revision)
         self._revisions.pop(key, None)
+
+    async def _wait_for(self, key: K, revision: int) -> None:
+        try:
+            await self._cache.wait_for(revision, timeout_s=CATCH_UP_S)
+        except TimeoutError:
+            # A restored store may never reach the revision again; what it has now is all that can be asked for.
+            self.unsure(key)
+            raise

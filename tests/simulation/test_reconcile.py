@@ -236,6 +236,20 @@ def test_own_writes_are_waited_for(virtual: Virtual, make_world: Make) -> None:
     virtual(scenario())
 
 
+def test_a_revision_that_never_comes_is_given_up(virtual: Virtual, make_world: Make) -> None:
+    """A write of a history that was lost doesn't keep its key waiting for ever."""
+
+    async def scenario() -> None:
+        async with make_world().running(nodes=0, controllers=False) as world:
+            writes: OwnWrites[str] = OwnWrites(world.cache)
+            writes.wrote("key", {"metadata": {"resourceVersion": "1000000"}})
+            with pytest.raises(TimeoutError):
+                await writes.catch_up("key")
+            await writes.catch_up("key")
+
+    virtual(scenario())
+
+
 def test_events_are_counted_and_combined(virtual: Virtual, make_world: Make) -> None:
     """The same event counts up in one object; many messages of one reason become one combined event."""
 
