@@ -39,7 +39,7 @@ spec:
     - |
       n=0
       while :; do
-        wget -q -T 3 -O /dev/null http://web.$NAMESPACE.svc.cluster.local/ || echo "FAILED $(date +%T) after $n"
+        timeout 3 wget -q -O /dev/null http://web.$NAMESPACE.svc.cluster.local/ || echo "FAILED $(date +%T) after $n"
         n=$((n + 1))
         [ $((n % 50)) = 0 ] && echo "asked $n"
         usleep 15000
