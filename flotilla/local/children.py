@@ -10,9 +10,9 @@ import hashlib
 import platform
 import shutil
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
+from flotilla.local.child import Child
 from flotilla.local.settings import LocalSettings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -20,16 +20,6 @@ SOURCE_PACKAGES = ("flotilla", "controlplane", "nodeagent", "protos")
 
 ETCD_SNAPSHOT_COUNT = 5000
 ETCD_QUOTA_BYTES = 2 * 1024**3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Child:
-    """One process. ``stop_grace_s`` is how long it may take to end after SIGTERM before it is killed."""
-
-    name: str
-    command: tuple[str, ...]
-    environment: tuple[tuple[str, str], ...] = ()
-    stop_grace_s: float = 10.0
 
 
 class MissingProgramError(Exception):

@@ -23,7 +23,8 @@ from flotilla.cli.failures import CommandError
 from flotilla.cli.kubeconfig import load_cluster
 from flotilla.local import systemd
 from flotilla.local.bootstrap import new_token, token_secret
-from flotilla.local.children import REPOSITORY, Child, MissingProgramError, children_of, prometheus_config_path
+from flotilla.local.child import Child
+from flotilla.local.children import REPOSITORY, MissingProgramError, children_of, prometheus_config_path
 from flotilla.local.ports import listeners, needed_ports
 from flotilla.local.process import ProcessIdentity, stop_process, wait_until_ended
 from flotilla.local.settings import LocalSettings, differences, load_settings

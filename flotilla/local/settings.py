@@ -12,7 +12,6 @@ import socket
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-
 _FOREIGN = re.compile(r"[^a-z0-9.-]+")
 
 

@@ -6,13 +6,12 @@ part and how it was started; it is written on every start, so that a new supervi
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from flotilla.local.children import Child
+from flotilla.local.child import Child
 from flotilla.local.process import ProcessIdentity
 
 FIRST_DELAY_S = 0.25
@@ -57,7 +56,7 @@ class SupervisorPaths:
 
 def fingerprint(child: Child) -> str:
     """Changes with anything that a running process would have to be restarted for."""
-    return hashlib.sha256(json.dumps([child.command, child.environment]).encode()).hexdigest()[:16]
+    return json.dumps([child.command, child.environment])
 
 
 def restart_delay_s(*, ran_for_s: float, failures: int) -> float:

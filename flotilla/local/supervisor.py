@@ -23,7 +23,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flotilla.local.children import Child
+from flotilla.local.child import Child
 from flotilla.local.process import ProcessIdentity, identify, open_pidfd, stop_process
 from flotilla.local.rotation import rotate_if_large
 from flotilla.local.supervision import (

@@ -11,7 +11,8 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from flotilla.local.children import REPOSITORY, Child
+from flotilla.local.child import Child
+from flotilla.local.children import REPOSITORY
 from flotilla.local.settings import LocalSettings
 
 UNIT_DIRECTORY = Path("/etc/systemd/system")

@@ -9,7 +9,8 @@ import pytest
 
 from flotilla.local import systemd
 from flotilla.local.bootstrap import new_token, token_secret
-from flotilla.local.children import Child, children_of
+from flotilla.local.child import Child
+from flotilla.local.children import children_of
 from flotilla.local.ports import listeners, needed_ports, parse_listener
 from flotilla.local.settings import LocalSettings, differences, load_settings
 

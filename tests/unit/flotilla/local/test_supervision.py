@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from flotilla.local.children import Child
+from flotilla.local.child import Child
 from flotilla.local.process import ProcessIdentity, identify, is_alive, stop_process
 from flotilla.local.rotation import rotate_if_large
 from flotilla.local.supervision import (
