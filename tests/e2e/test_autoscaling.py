@@ -29,4 +29,8 @@ def test_load_scales_out_and_back_in(scenario: Scenario) -> None:
     assert "cpu resource utilization (percentage of request) above target" in described
     scenario.kubectl("delete", "-f", f"{ROOT}/manifests/load.yaml")
     scenario.until("it shrinks to the minimum", lambda: scenario.ready_replicas("web") == 2, timeout_s=120)
-    assert "All metrics below target" in scenario.kubectl("describe", "hpa", "web")
+    scenario.until(
+        "the event of the scale-down shows",
+        lambda: "All metrics below target" in scenario.kubectl("describe", "hpa", "web"),
+        timeout_s=10,
+    )

@@ -37,7 +37,7 @@ def _identities(scenario: Scenario) -> dict[str, tuple[str, str, int]]:
     """Container id, start time and restart count of every container that is not being edited."""
     found = {}
     for pod in scenario.items("pods"):
-        if pod["metadata"]["labels"].get("app") == "edited":
+        if pod["metadata"].get("labels", {}).get("app") == "edited":
             continue
         for status in pod["status"]["containerStatuses"]:
             started = status["state"]["running"]["startedAt"]
