@@ -18,10 +18,11 @@ from controlplane.store.store import StoreError, StoreUnavailableError
 class _Waiters:
     """Callers that wait for the same revision, under one timer."""
 
-    __slots__ = ("_futures", "_timer")
+    __slots__ = ("_futures", "_timer", "ended")
 
     def __init__(self, timeout_s: float, error: Callable[[], Exception]) -> None:
         self._futures: list[asyncio.Future[None]] = []
+        self.ended = False
         self._timer = asyncio.get_running_loop().call_later(timeout_s, lambda: self.fail(error()))
 
     def join(self) -> asyncio.Future[None]:
@@ -30,16 +31,20 @@ class _Waiters:
         return future
 
     def succeed(self) -> None:
-        self._timer.cancel()
+        self._end()
         for future in self._futures:
             if not future.done():
                 future.set_result(None)
 
     def fail(self, error: Exception) -> None:
-        self._timer.cancel()
+        self._end()
         for future in self._futures:
             if not future.done():
                 future.set_exception(error)
+
+    def _end(self) -> None:
+        self.ended = True
+        self._timer.cancel()
 
 
 class Progress:
@@ -84,7 +89,7 @@ class Barrier:
 
     async def wait(self) -> None:
         """StoreUnavailableError when the store did not answer or the cache did not catch up in time."""
-        if self._gathering is None:
+        if self._gathering is None or self._gathering.ended:
             self._gathering = _Waiters(self._timeout_s, self._timed_out)
             self._asked.set()
         await self._gathering.join()
@@ -95,7 +100,7 @@ class Barrier:
             await self._asked.wait()
             self._asked.clear()
             waiters, self._gathering = self._gathering, None
-            if waiters is None:
+            if waiters is None or waiters.ended:
                 continue
             try:
                 revision = await self._ask()
