@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 import pytest
-from tests.e2e.cluster import ROOT
 
+from tests.e2e.cluster import ROOT
 from tests.e2e.scenario import Scenario
 
 pytestmark = [pytest.mark.e2e, pytest.mark.root]
