@@ -78,13 +78,15 @@ def down(
     Examples: [bold]sudo flotilla down[/bold], [bold]sudo flotilla down --purge[/bold]
     """
     _require_root("down")
-    from flotilla.local.cluster import stop
-    from flotilla.local.settings import LocalSettings, load_settings
+    from flotilla.local.cluster import recorded_settings, remove_files, stop
 
-    settings = load_settings(run_dir.absolute()) or LocalSettings(
-        data_dir=data_dir.absolute(), run_dir=run_dir.absolute()
-    )
-    stop(settings, purge=purge, grace_s=grace)
+    settings = recorded_settings(data_dir.absolute(), run_dir.absolute())
+    if settings is not None:
+        stop(settings, purge=purge, grace_s=grace)
+        return
+    print(f"No cluster runs in {data_dir}.")
+    if purge:
+        remove_files(data_dir, run_dir)
 
 
 def _require_root(command: str) -> None:

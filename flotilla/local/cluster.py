@@ -18,6 +18,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from flotilla.api.conditions import is_true
+from flotilla.api.objects import parse_time
 from flotilla.cli.client import Client, ServerError
 from flotilla.cli.failures import CommandError
 from flotilla.cli.kubeconfig import load_cluster
@@ -50,6 +51,7 @@ def start(settings: LocalSettings) -> bool:
         _check_ports(settings)
     with step("certificates and configuration"):
         _write_configuration(settings)
+    started = datetime.now(UTC)
     with step("processes: " + ", ".join(child.name for child in children)):
         changed = systemd.start(children) if systemd.applies(settings) else _supervise(settings, children)
         settings.save()
@@ -57,7 +59,7 @@ def start(settings: LocalSettings) -> bool:
         client = wait_for_api(settings)
     with step(f"node {settings.node}"), client:
         _admit_node(settings, client)
-        _wait_for_node(settings, client)
+        _wait_for_node(settings, client, since=started if changed else None)
     return changed
 
 
@@ -191,8 +193,8 @@ def wait_for_api(settings: LocalSettings) -> Client:
         ready,
         timeout_s=API_TIMEOUT_S,
         what=f"the API did not become ready within {API_TIMEOUT_S:.0f} s",
-        log=settings.log_dir / "server.log",
-        remedy=f"see also {settings.log_dir / 'etcd.log'}; then run the command again",
+        log=_log_of(settings, "server"),
+        remedy=_remedy(settings, "server", "etcd"),
     )
     return client
 
@@ -216,9 +218,15 @@ def _admit_node(settings: LocalSettings, client: Client) -> None:
     )
 
 
-def _wait_for_node(settings: LocalSettings, client: Client) -> None:
+def _wait_for_node(settings: LocalSettings, client: Client, *, since: datetime | None) -> None:
+    """Return when the node is Ready, by a session opened after ``since``: what is stored may be of an earlier life."""
+
     def ready() -> bool:
         try:
+            if since is not None:
+                lease = client.get(f"/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{settings.node}")
+                if parse_time(lease["spec"]["renewTime"]) < since:
+                    return False
             return is_true(client.get(f"/api/v1/nodes/{settings.node}"), "Ready")
         except CommandError:
             return False
@@ -227,17 +235,47 @@ def _wait_for_node(settings: LocalSettings, client: Client) -> None:
         ready,
         timeout_s=NODE_TIMEOUT_S,
         what=f"node {settings.node} did not become Ready within {NODE_TIMEOUT_S:.0f} s",
-        log=settings.log_dir / "agent.log",
-        remedy="the agent's log says why; then run the command again",
+        log=_log_of(settings, "agent"),
+        remedy=_remedy(settings, "agent"),
     )
 
 
-def _wait(done: Callable[[], bool], *, timeout_s: float, what: str, log: Path, remedy: str = "") -> None:
+def _log_of(settings: LocalSettings, name: str) -> Path | None:
+    """The log file of a child; None where systemd keeps the logs."""
+    return None if systemd.applies(settings) else settings.log_dir / f"{name}.log"
+
+
+def _remedy(settings: LocalSettings, *names: str) -> str:
+    if systemd.applies(settings):
+        return "see " + " and ".join(f"`journalctl -u flotilla-{name}`" for name in names) + ", then run it again"
+    return "see " + " and ".join(str(settings.log_dir / f"{name}.log") for name in names) + ", then run it again"
+
+
+def _wait(done: Callable[[], bool], *, timeout_s: float, what: str, log: Path | None, remedy: str = "") -> None:
     deadline_s = time.monotonic() + timeout_s
     while not done():
         if time.monotonic() > deadline_s:
             raise StepError(what, remedy=remedy, log=log)
         time.sleep(RETRY_PERIOD_S)
+
+
+def recorded_settings(data_dir: Path, run_dir: Path) -> LocalSettings | None:
+    """What the cluster in these directories was started with; None where none was since the machine started.
+
+    Only the machine's own cluster is known by its directories alone: to guess for any other one which cgroup and
+    networks are its own would be to stop somebody else's containers.
+    """
+    recorded = load_settings(run_dir)
+    default = LocalSettings()
+    if recorded is not None or not data_dir.exists() or (data_dir, run_dir) != (default.data_dir, default.run_dir):
+        return recorded
+    return default
+
+
+def remove_files(*directories: Path) -> None:
+    for directory in directories:
+        if directory.exists():
+            shutil.rmtree(directory)
 
 
 def stop(settings: LocalSettings, *, purge: bool, grace_s: float = 5.0) -> None:
@@ -253,9 +291,7 @@ def stop(settings: LocalSettings, *, purge: bool, grace_s: float = 5.0) -> None:
     with step("mounts, namespaces, links, tables, cgroups"):
         node.purge_node(settings.node_dir, settings.run_dir, cgroup_parent=settings.cgroup_parent)
     with step(f"files: {settings.data_dir}, {settings.run_dir}"):
-        for directory in (settings.data_dir, settings.run_dir):
-            if directory.exists():
-                shutil.rmtree(directory)
+        remove_files(settings.data_dir, settings.run_dir)
 
 
 def _stop_processes(settings: LocalSettings, *, purge: bool) -> None:

@@ -11,6 +11,7 @@ from flotilla.local import systemd
 from flotilla.local.bootstrap import new_token, token_secret
 from flotilla.local.child import Child
 from flotilla.local.children import children_of
+from flotilla.local.cluster import recorded_settings
 from flotilla.local.ports import listeners, needed_ports, parse_listener
 from flotilla.local.settings import LocalSettings, differences, load_settings
 
@@ -23,6 +24,15 @@ def test_settings_are_remembered(tmp_path: Path) -> None:
     other = LocalSettings(data_dir=tmp_path / "data", run_dir=tmp_path / "run")
     assert differences(settings, other) == ["--api-port: now 7443, asked for 6443"]
     assert load_settings(tmp_path / "nowhere") is None
+
+
+def test_a_cluster_without_a_record_is_not_guessed(tmp_path: Path) -> None:
+    """``down`` in directories where nothing was started finds nothing to stop, whatever else runs on the machine."""
+    (tmp_path / "data").mkdir()
+    assert recorded_settings(tmp_path / "data", tmp_path / "run") is None
+    settings = LocalSettings(data_dir=tmp_path / "data", run_dir=tmp_path / "run", cgroup_parent="other")
+    settings.save()
+    assert recorded_settings(tmp_path / "data", tmp_path / "run") == settings
 
 
 @pytest.mark.parametrize(
