@@ -67,6 +67,10 @@ def _readable(path: Path) -> bool:
     return True
 
 
+def _default_cgroups() -> list[Path]:
+    return [*Path("/sys/fs/cgroup").glob("flotilla"), *Path("/sys/fs/cgroup").glob("*/flotilla")]
+
+
 @pytest.fixture
 def own_cluster(tmp_path: Path, e2e: Any) -> Iterator[Any]:
     """A cluster of this test's own, not started yet; purged at the end."""
@@ -169,8 +173,8 @@ def test_prometheus_scrapes_both(cluster: Any, e2e: Any) -> None:
 
 def test_deploy_up_does_it_all(e2e: Any) -> None:
     """``deploy/up`` ends with the sample answering from two pods; again it changes nothing; ``down --purge`` cleans."""
-    if DEFAULT_DATA.exists():
-        pytest.skip(f"{DEFAULT_DATA} exists: a cluster lives on this machine")
+    if DEFAULT_DATA.exists() or _default_cgroups():
+        pytest.skip(f"{DEFAULT_DATA} or its cgroup exists: a cluster lives on this machine")
     if PROGRAM_LINK.exists() and PROGRAM_LINK.resolve() != (ROOT / ".venv" / "bin" / "flotilla").resolve():
         pytest.skip(f"{PROGRAM_LINK} belongs to another checkout")
     network = e2e.NetworkNamespace()
@@ -183,7 +187,7 @@ def test_deploy_up_does_it_all(e2e: Any) -> None:
         return result.stdout
 
     try:
-        before = _machine(network, "/var/lib/flotilla", "/run/flotilla/", "flotilla")
+        before = _machine(network, "/var/lib/flotilla", "/run/flotilla/")
         first = run("up")
         answers = {line.strip() for line in first.splitlines() if line.strip().startswith("Hello from")}
         assert len(answers) == 2
@@ -195,8 +199,9 @@ def test_deploy_up_does_it_all(e2e: Any) -> None:
         assert "deployment.apps/web unchanged" in second
     finally:
         run("down", "--purge")
-    after = _machine(network, "/var/lib/flotilla", "/run/flotilla/", "flotilla")
+    after = _machine(network, "/var/lib/flotilla", "/run/flotilla/")
     network.delete()
     assert not DEFAULT_DATA.exists()
     assert not PROGRAM_LINK.exists()
+    assert _default_cgroups() == []
     assert after == before
