@@ -11,12 +11,13 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from controlplane.pki import ClusterPki, ensure_cluster_pki
 from controlplane.store.etcd import EtcdStore
 from controlplane.store.memory import MemoryStore
 from controlplane.store.store import Backend
@@ -25,7 +26,8 @@ from controlplane.store.store import Backend
 class EtcdServer:
     """One etcd on its own data directory, which survives :meth:`kill` and a new :meth:`start`."""
 
-    def __init__(self, *, extra_arguments: tuple[str, ...] = ()) -> None:
+    def __init__(self, *, extra_arguments: tuple[str, ...] = (), secure: bool = False) -> None:
+        self._client_url = f"unix{'s' if secure else ''}://client:0"
         self.directory = Path(tempfile.mkdtemp(prefix="fe-"))
         self._extra_arguments = extra_arguments
         self._process: subprocess.Popen[bytes] | None = None
@@ -36,14 +38,14 @@ class EtcdServer:
 
     @property
     def endpoint(self) -> str:
-        return f"unix://{self.socket}"
+        return f"{self._client_url.removesuffix('client:0')}{self.socket}"
 
     def start(self) -> None:
         for left_behind in self.directory.glob("*:0"):
             left_behind.unlink()
         arguments = ["etcd", "--data-dir", "data", *self._extra_arguments]
         for role in ("listen-client", "advertise-client"):
-            arguments += [f"--{role}-urls", "unix://client:0"]
+            arguments += [f"--{role}-urls", self._client_url]
         for role in ("listen-peer-urls", "initial-advertise-peer-urls"):
             arguments += [f"--{role}", "unix://peer:0"]
         arguments += ["--initial-cluster", "default=unix://peer:0"]
@@ -150,13 +152,28 @@ async def etcd_store(etcd: EtcdServer) -> AsyncGenerator[EtcdStore]:
     await store.close()
 
 
+NetworkTo = Callable[[EtcdServer], Awaitable[Network]]
+
+
 @pytest.fixture
-async def network(etcd: EtcdServer) -> AsyncGenerator[Network]:
+async def network_to() -> AsyncGenerator[NetworkTo]:
+    """Opens connections to servers that can be cut."""
+    opened: list[Network] = []
+
+    async def open_network(server: EtcdServer) -> Network:
+        opened.append(Network(server.socket))
+        await opened[-1].open()
+        return opened[-1]
+
+    yield open_network
+    for network in opened:
+        await network.close()
+
+
+@pytest.fixture
+async def network(etcd: EtcdServer, network_to: NetworkTo) -> Network:
     """A connection to ``etcd`` that can be cut."""
-    network = Network(etcd.socket)
-    await network.open()
-    yield network
-    await network.close()
+    return await network_to(etcd)
 
 
 @pytest.fixture
@@ -165,6 +182,18 @@ def small_etcd() -> Generator[EtcdServer]:
     server = EtcdServer(extra_arguments=("--quota-backend-bytes", str(2 << 20)))
     server.start()
     yield server
+    server.remove()
+
+
+@pytest.fixture
+def secure_etcd(tmp_path: Path) -> Generator[tuple[EtcdServer, ClusterPki]]:
+    """An etcd that asks for client certificates, and the certificates of its cluster."""
+    pki = ensure_cluster_pki(tmp_path)
+    authority = ("--client-cert-auth", "--trusted-ca-file", str(pki.etcd_ca_file))
+    own = ("--cert-file", str(pki.etcd_server.certificate), "--key-file", str(pki.etcd_server.key))
+    server = EtcdServer(extra_arguments=(*authority, *own), secure=True)
+    server.start()
+    yield server, pki
     server.remove()
 
 

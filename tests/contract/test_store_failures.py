@@ -15,7 +15,7 @@ import pytest
 
 from controlplane.store.cache import Cache, CacheEvent
 from controlplane.store.compaction import Compactor
-from controlplane.store.etcd import EtcdStore
+from controlplane.store.etcd import EtcdStore, EtcdTls
 from controlplane.store.keys import object_key
 from controlplane.store.store import (
     Backend,
@@ -29,7 +29,8 @@ from flotilla.api.objects import encode
 from flotilla.api.resources import CONFIG_MAPS
 
 if TYPE_CHECKING:
-    from tests.contract.conftest import EtcdServer, Network
+    from controlplane.pki import ClusterPki
+    from tests.contract.conftest import EtcdServer, Network, NetworkTo
 
 pytestmark = pytest.mark.etcd
 
@@ -235,6 +236,49 @@ async def test_next_member_is_called(etcd: EtcdServer, network: Network) -> None
             await store.start()
             assert await store.create("/a", b"") == 2
         await store.close()
+
+
+async def test_hung_member_is_left(etcd: EtcdServer, small_etcd: EtcdServer) -> None:
+    """A member that hangs while connected costs one read its share of the time, 1 s here, and later ones nothing."""
+    store = EtcdStore([etcd.endpoint, small_etcd.endpoint], timeout_s=2.0)
+    await store.start()
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(DEADLINE_S):
+        for hung in (etcd, small_etcd):
+            hung.signal(signal.SIGSTOP)
+            began = loop.time()
+            for _ in range(10):
+                assert await store.get("/a") is None
+            assert loop.time() - began < 1.9
+            hung.signal(signal.SIGCONT)
+    await store.close()
+
+
+async def test_etcd_asks_for_a_certificate(secure_etcd: tuple[EtcdServer, ClusterPki], network_to: NetworkTo) -> None:
+    """Over TLS a client with the cluster's certificate is served, watches and leases included; others are not."""
+    server, pki = secure_etcd
+    network = await network_to(server)
+    endpoint = network.endpoint.replace("http://", "https://")
+    client, foreign = pki.etcd_client, pki.server
+    store = EtcdStore([endpoint], tls=EtcdTls(pki.etcd_ca_file, client.certificate, client.key))
+    async with asyncio.timeout(DEADLINE_S):
+        await store.start()
+        lease = await store.grant_lease(2)
+        async with store.keep_lease(lease, ttl_s=2) as keeper:
+            assert await store.create("/a", b"1", lease=lease) == 2
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(2.5):
+                    await keeper.wait_lost()
+        async with aclosing(store.watch(start_revision=2)) as stream:
+            assert (await anext(stream))[0].key == "/a"
+        await store.close()
+        stranger = EtcdStore([endpoint], tls=EtcdTls(pki.etcd_ca_file, foreign.certificate, foreign.key))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1.0):
+                await stranger.start()
+        await stranger.close()
+    with pytest.raises(ValueError, match="certificate"):
+        await EtcdStore([endpoint]).start()
 
 
 async def test_full_etcd_is_read_only_until_recovered(small_etcd: EtcdServer) -> None:

@@ -133,13 +133,12 @@ class Members:
             self._preferred = (self._preferred + 1) % len(self.all)
 
     def _first_ready(self) -> Member | None:
-        for offset in range(len(self.all)):
-            index = (self._preferred + offset) % len(self.all)
-            member = self.all[index]
-            if member.channel.get_state(try_to_connect=True) is grpc.ChannelConnectivity.READY:
-                self._preferred = index
-                return member
-        return None
+        """The preferred member or the next one after it that is connected. Has all others connect as well."""
+        ready = [index for index, member in enumerate(self.all) if _is_ready(member)]
+        if not ready:
+            return None
+        self._preferred = next((index for index in ready if index >= self._preferred), ready[0])
+        return self.all[self._preferred]
 
     async def _connect_any(self) -> None:
         waits = [asyncio.create_task(_until_ready(member.channel)) for member in self.all]
@@ -149,6 +148,10 @@ class Members:
             for wait in waits:
                 wait.cancel()
             await asyncio.wait(waits)
+
+
+def _is_ready(member: Member) -> bool:
+    return bool(member.channel.get_state(try_to_connect=True) is grpc.ChannelConnectivity.READY)
 
 
 async def _until_ready(channel: grpc.aio.Channel) -> None:
