@@ -10,6 +10,7 @@ on disk.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
@@ -52,13 +53,23 @@ logger = logging.getLogger(__name__)
 BLOCKING_CALLS_AT_ONCE = 8
 HOLD_S = 60.0
 HOLD_TIMEOUT_S = 0.5
+STANDARD_ERROR = 2
 GC_THRESHOLDS = (50_000, 20, 50)
 
 
 def run(settings: AgentSettings) -> None:
     """Keep this node until SIGTERM or SIGINT. Raises what made the agent stop otherwise."""
     gc.set_threshold(*GC_THRESHOLDS)
+    keep_descriptors_private()
     asyncio.run(_until_signalled(_absolute(settings)))
+
+
+def keep_descriptors_private() -> None:
+    """Let no child inherit what this process was started with: conmon would hold it as long as its container runs."""
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > STANDARD_ERROR:
+            with contextlib.suppress(OSError):
+                os.set_inheritable(int(name), False)
 
 
 def _absolute(settings: AgentSettings) -> AgentSettings:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nodeagent.runtime.errors import ContainerConfigError
-from nodeagent.runtime.spec import Mount, expand
+from nodeagent.runtime.spec import SHARED_MEMORY, Mount, expand
 from nodeagent.volumes.payload import VolumeError
 from nodeagent.volumes.subpath import resolve_subpath
 
@@ -47,6 +47,15 @@ def pod_file_mounts(container: Mapping[str, Any], directory: Path) -> list[Mount
     return [
         Mount(directory / name, f"/etc/{name}") for name in names if f"/etc/{name}" not in own and "/etc" not in own
     ]
+
+
+def shared_memory_mounts(pod: Mapping[str, Any], container: Mapping[str, Any], shared: Path) -> list[Mount]:
+    """``/dev/shm`` where it is the pod's or the host's; a single container's own is made with it."""
+    if any(each["mountPath"].rstrip("/") == SHARED_MEMORY for each in container.get("volumeMounts") or ()):
+        return []
+    if pod["spec"].get("hostIPC"):
+        return [Mount(Path(SHARED_MEMORY), SHARED_MEMORY)]
+    return [Mount(shared, SHARED_MEMORY)] if shared.is_mount() else []
 
 
 def termination_mount(container: Mapping[str, Any], file: Path) -> Mount:

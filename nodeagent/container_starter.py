@@ -22,7 +22,7 @@ from flotilla.api.objects import KubeObject, name_of, namespace_of, uid_of
 from flotilla.api.workloads import qos_class
 from nodeagent.cgroups import PodCgroups
 from nodeagent.cgroups.limits import container_limits, oci_resources, oom_score_adjust
-from nodeagent.container_mounts import pod_file_mounts, termination_mount, volume_mounts
+from nodeagent.container_mounts import pod_file_mounts, shared_memory_mounts, termination_mount, volume_mounts
 from nodeagent.images.auth import RegistryAuth, registry_auths
 from nodeagent.images.image import Image, ImagePullError
 from nodeagent.images.rootfs import mount_rootfs, unmount_rootfs
@@ -276,6 +276,7 @@ class ContainerStarter:
         return [
             *pod_file_mounts(container, self._sandboxes.directory(uid_of(pod))),
             termination_mount(container, termination),
+            *shared_memory_mounts(pod, container, self._sandboxes.shared_memory(uid_of(pod))),
             *volume_mounts(pod, container, volumes, environment),
         ]
 

@@ -26,6 +26,7 @@ from nodeagent.pod_state import ContainerState, Ended, PodRecord, PodState, Stop
 from nodeagent.pod_status import build_status, next_change_unix_s
 from nodeagent.restarts import retry_delay_s
 from nodeagent.sandbox import with_address
+from nodeagent.volumes.payload import VolumeError
 
 logger = logging.getLogger(__name__)
 
@@ -237,7 +238,11 @@ class PodWorker:
     def _take_update(self, now: float) -> None:
         pod, self._pending = self._pending, None
         if pod is not None:
+            changed = pod["metadata"].get("labels"), pod["metadata"].get("annotations")
+            before = self._pod["metadata"].get("labels"), self._pod["metadata"].get("annotations")
             self._pod = pod
+            if changed != before and self._state.sandbox_phase == "ready" and pod["spec"].get("volumes"):
+                self.spawn(self._refresh_volumes())
         if is_deleting(self._pod):
             grace = self._pod["metadata"].get("deletionGracePeriodSeconds")
             self._end(Stop("deleted", now, lifecycle.grace_s(self._pod) if grace is None else float(grace)))
@@ -305,7 +310,8 @@ class PodWorker:
             state.sandbox_failures += 1
             state.sandbox_retry_at_unix_s = time.time() + retry_delay_s(state.sandbox_failures)
             state.sandbox_message = str(error)
-            context.events(pod_event(self._pod, "Warning", "FailedCreatePodSandBox", str(error)))
+            reason = "FailedMount" if isinstance(error, VolumeError) else "FailedCreatePodSandBox"
+            context.events(pod_event(self._pod, "Warning", reason, str(error)))
             logger.warning("sandbox_failed", extra={"pod_uid": uid_of(self._pod), "error": str(error)})
         else:
             state.sandbox_phase, state.sandbox_failures, state.sandbox_message = "ready", 0, ""

@@ -1,4 +1,4 @@
-"""What a pod's containers share: cgroup, network, volumes and the files under ``/etc``.
+"""What a pod's containers share: cgroup, network, volumes, shared memory and the files under ``/etc``.
 
 ``prepare`` may be repeated after a failure or by an agent started again; ``release`` removes all of it, in an order
 that leaves nothing another pod could take for its own. Both block for some milliseconds and belong into a thread.
@@ -17,6 +17,8 @@ from nodeagent.cgroups import PodCgroups
 from nodeagent.network.pod_network import HostPort, PodAddress, host_ports_of
 from nodeagent.pod_files import Resolver, host_name, hosts_text, parse_resolver, resolver_of, resolver_text
 from nodeagent.pod_state import Sandbox
+from nodeagent.runtime.spec import SHARED_MEMORY_BYTES
+from nodeagent.volumes.mounts import mount_tmpfs, unmount_below
 
 _STUB_RESOLVER = "127.0.0.53"
 
@@ -58,6 +60,12 @@ class ClusterFacts:
     cluster_cidr: str = ""
 
 
+def shares_memory(pod: Mapping[str, Any]) -> bool:
+    """Whether the pod has containers that share ``/dev/shm`` with each other (and not with the host)."""
+    spec = pod["spec"]
+    return not spec.get("hostIPC") and len(spec["containers"]) + len(spec.get("initContainers") or ()) > 1
+
+
 def read_host_resolver() -> Resolver:
     """The node's own resolvers, never a stub that only listens on the host's loopback."""
     try:
@@ -83,6 +91,8 @@ class Sandboxes:
         self._cgroups.create_pod(uid_of(pod), pod["spec"])
         sandbox = self._connect(pod)
         self._write_files(pod, sandbox)
+        if shares_memory(pod):
+            mount_tmpfs(self.shared_memory(uid_of(pod)), mode=0o1777, size_bytes=SHARED_MEMORY_BYTES)
         self.volumes(pod, objects)
         return sandbox
 
@@ -105,11 +115,16 @@ class Sandboxes:
         if self.network is not None and not pod["spec"].get("hostNetwork"):
             self.network.teardown(uid)
         self._cgroups.remove_pod(uid, pod["spec"])
-        shutil.rmtree(self.directory(uid), ignore_errors=True)
+        unmount_below(self._run_dir / "pods" / uid)
+        shutil.rmtree(self._run_dir / "pods" / uid, ignore_errors=True)
 
     def directory(self, uid: str) -> Path:
         """Where the pod's files under ``/etc`` are kept on this node."""
         return self._run_dir / "pods" / uid / "etc"
+
+    def shared_memory(self, uid: str) -> Path:
+        """Where the ``/dev/shm`` of a pod of several containers is mounted on this node."""
+        return self._run_dir / "pods" / uid / "shm"
 
     def _connect(self, pod: KubeObject) -> Sandbox:
         if pod["spec"].get("hostNetwork"):

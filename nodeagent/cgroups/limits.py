@@ -70,8 +70,10 @@ def container_limits(container: Mapping[str, Any]) -> Limits:
 
 
 def _pod_bound(spec: Mapping[str, Any], resource: str) -> int:
-    """The sum of the containers' limits, or the largest init container's; 0 as soon as one has no limit."""
+    """The pod's own limit, or else the sum of its containers' or its largest init container's; 0 if one has none."""
     amount = _cpu if resource == "cpu" else _memory
+    if own := amount(spec, "limits"):
+        return own
     running = [amount(container, "limits") for container in spec.get("containers") or ()]
     initial = [amount(container, "limits") for container in spec.get("initContainers") or ()]
     if not all(running) or not all(initial):
