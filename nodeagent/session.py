@@ -71,7 +71,7 @@ class ServerSession:
         while True:
             welcomed = False
             try:
-                await self._hold_session()
+                await self._own_session()
             except SessionEndedError as ended:
                 welcomed = self.connected
                 if welcomed or wait_s >= LONGEST_WAIT_S:
@@ -96,6 +96,17 @@ class ServerSession:
     def _send(self, message: pb.AgentMessage) -> None:
         self._outbox.append(message)
         self._wake.set()
+
+    async def _own_session(self) -> None:
+        """One session in a task of its own: a task group that fails while it is cancelled loses the cancellation."""
+        session = asyncio.create_task(self._hold_session(), name=f"session {self.server}")
+        try:
+            await asyncio.wait({session})
+        except asyncio.CancelledError:
+            session.cancel()
+            await asyncio.gather(session, return_exceptions=True)
+            raise
+        await session
 
     async def _hold_session(self) -> None:
         async with self._identity().channel(self.server) as channel:

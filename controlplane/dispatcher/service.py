@@ -94,7 +94,7 @@ class DispatcherServer:
         self._listening: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     async def port(self) -> int:
-        """The port that is listened on, once it is."""
+        """The port that is listened on, once it is. PortInUseError."""
         return await asyncio.shield(self._listening)
 
     def stream(self, pod: KubeObject, container: str, options: KubeObject) -> AsyncIterator[bytes]:
@@ -109,7 +109,9 @@ class DispatcherServer:
         try:
             port = server.add_secure_port(address, self._credentials())
         except RuntimeError as error:
-            raise PortInUseError(f"can't listen on {address}: {error}") from error
+            in_use = PortInUseError(f"can't listen on {address}: {error}")
+            self._listening.set_exception(in_use)
+            raise in_use from error
         await server.start()
         self._listening.set_result(port)
         logger.info("dispatcher_listens", extra={"address": address, "port": port})
