@@ -1,8 +1,9 @@
 """The server process: builds every part once and runs them in one task group.
 
-Every server serves the API and its agents' sessions from its own cache. What must exist once in a cluster (controllers,
-scheduler, autoscaler, compaction) runs only while this server holds the leadership, on a store that refuses its writes
-once it has lost it. A part that fails unexpectedly ends the process: the supervisor starts a fresh one, which rebuilds
+Every server serves the API and its agents' sessions from its own cache, and compacts the store: a full etcd refuses
+leases too, so no leader could be elected to repair it. What must exist once in a cluster (controllers, scheduler,
+autoscaler) runs only while this server holds the leadership, on a store that refuses its writes once it has lost it.
+A part that fails unexpectedly ends the process: the supervisor starts a fresh one, which rebuilds
 everything from etcd.
 """
 
@@ -77,6 +78,7 @@ class Server:
         self._store = EncryptingStore(self._backend, Keyring.load_or_create(self._pki.encryption_key))
         self._cache = Cache(self._store, REGISTRY.all())
         self._election = Election(self._backend, identity=settings.identity)
+        self._compactor = Compactor(self._backend, self._cache)
         self._addresses = ServiceAddresses(self._cache, network=settings.service_cidr)
         self._operations = Operations(self._store, self._cache, addresses=self._addresses)
         self._fenced = Operations(FencedStore(self._store, self._election), self._cache, addresses=self._addresses)
@@ -107,7 +109,14 @@ class Server:
         await self._connect()
         try:
             async with asyncio.TaskGroup() as tasks:
-                for part in (self._cache, self._election, self._recorder, self._dispatcher, self._api):
+                for part in (
+                    self._cache,
+                    self._election,
+                    self._compactor,
+                    self._recorder,
+                    self._dispatcher,
+                    self._api,
+                ):
                     tasks.create_task(part.run(), name=type(part).__name__)
                 tasks.create_task(self._bootstrap(), name="bootstrap")
                 tasks.create_task(self._lead(), name="leadership")
@@ -169,7 +178,6 @@ class Server:
         async with asyncio.TaskGroup() as tasks:
             for part in (*controllers, scheduler, autoscaler):
                 tasks.create_task(part.run(), name=part.name)
-            tasks.create_task(Compactor(self._backend, self._cache).run(), name="compactor")
 
 
 def _etcd_tls(settings: ServerSettings, pki: ClusterPki) -> EtcdTls | None:

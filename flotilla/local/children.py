@@ -19,6 +19,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 SOURCE_PACKAGES = ("flotilla", "controlplane", "nodeagent", "protos")
 
 ETCD_SNAPSHOT_COUNT = 5000
+ETCD_HEARTBEAT_MILLIS = 50
+ETCD_ELECTION_TIMEOUT_MILLIS = 300  # a single member waits this long for itself after every start
 ETCD_QUOTA_BYTES = 2 * 1024**3
 
 
@@ -79,6 +81,8 @@ def _etcd(settings: LocalSettings) -> Child:
         "peer-trusted-ca-file": str(pki / "etcd-ca.crt"),
         "peer-cert-file": str(pki / "etcd-server.crt"),
         "peer-key-file": str(pki / "etcd-server.key"),
+        "heartbeat-interval": str(ETCD_HEARTBEAT_MILLIS),
+        "election-timeout": str(ETCD_ELECTION_TIMEOUT_MILLIS),
         "snapshot-count": str(ETCD_SNAPSHOT_COUNT),
         "quota-backend-bytes": str(ETCD_QUOTA_BYTES),
         "auto-compaction-retention": "0",
