@@ -192,6 +192,7 @@ class Agent:
         return {
             "services": self._services.run(),
             "pods": self._worker.run(),
+            "records": self._parts.context.store.run(),
             "checkpoint": self._checkpointer.run(),
             "samples": self._sampler.run(self._sampled),
             "housekeeping": housekeeping.run(),
@@ -212,6 +213,7 @@ class Agent:
             clear_node,
             claims,
             data_dir=self._settings.data_dir,
+            store=parts.context.store,
             cgroups=parts.cgroups,
             volumes=parts.volumes,
             network=self._network,

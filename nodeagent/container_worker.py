@@ -169,34 +169,22 @@ class ContainerWorker:
                 logger.debug("oom_watch_unavailable", extra={"container": run.id, "error": str(error)})
 
     def adopt(self) -> None:
-        """Go on with what an earlier agent left: a live run is only watched, a half-made one finished or cleared."""
+        """Go on with what an earlier agent left: a live run is only watched, a half-made one is cleared away."""
         run = self._state.record.run
         if run is None or run.ended is not None:
             return
         if run.live:
             self._attend(run, already_started=self._state.record.started)
             return
-        found = self._context.containers.found(run.id)
+        found = self._context.containers.running(run.id)
+        record = self._state.record
         if found is not None:
-            self._state.starting = True
-            self._handle.spawn(self._finish_start(replace(run, process=found.process, conmon=found.conmon)))
+            run = replace(run, process=found.process, conmon=found.conmon, started_unix_s=time.time())
+            self._state.record = replace(record, run=run)
+            self._attend(run)
         else:
-            record = self._state.record
             self._state.record = replace(record, run=record.last, last=None)
             self._handle.spawn(self._remove(run.id, force=True))
-
-    async def _finish_start(self, run: Run) -> None:
-        """Start a created container, unless the agent before got that far."""
-        state = self._state
-        try:
-            await self._context.containers.start(run.id)
-        except ContainerRuntimeError as error:
-            logger.info("start_was_done", extra={"container": run.id, "error": error.message})
-        run = replace(run, started_unix_s=time.time())
-        state.starting = False
-        state.record = replace(state.record, run=run)
-        self._attend(run)
-        self._handle.changed()
 
     # ---- reports of the monitor ----
 

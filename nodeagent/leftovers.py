@@ -16,6 +16,7 @@ from typing import Protocol
 from nodeagent.cgroups import PodCgroups
 from nodeagent.images.rootfs import unmount_rootfs
 from nodeagent.pod_state import PodRecord
+from nodeagent.pod_store import PodStore
 from nodeagent.runtime.containers import Containers
 
 logger = logging.getLogger(__name__)
@@ -69,7 +70,13 @@ async def clear_containers(claims: Claims, containers: Containers) -> None:
 
 
 def clear_node(
-    claims: Claims, *, data_dir: Path, cgroups: PodCgroups, volumes: VolumeKeeper, network: NetworkKeeper | None
+    claims: Claims,
+    *,
+    data_dir: Path,
+    store: PodStore,
+    cgroups: PodCgroups,
+    volumes: VolumeKeeper,
+    network: NetworkKeeper | None,
 ) -> None:
     """Remove everything else that no record names. Blocks. What cannot be removed is logged and left."""
     steps: list[tuple[str, Callable[[str], None]]] = []
@@ -80,8 +87,8 @@ def clear_node(
     if network is not None:
         steps += [(uid, network.teardown) for uid in network.leftovers() - claims.pods]
     steps += [(uid, cgroups.remove_stray) for uid in cgroups.existing() - claims.pods]
-    for uid in _names(data_dir / "pods") - claims.pods:
-        steps += [(uid, volumes.teardown), (uid, lambda name: shutil.rmtree(data_dir / "pods" / name))]
+    for uid in store.known() - claims.pods:
+        steps += [(uid, volumes.teardown), (uid, store.remove)]
     steps += [
         (name, lambda name: shutil.rmtree(data_dir / "logs" / name)) for name in _names(data_dir / "logs") - claims.logs
     ]

@@ -82,7 +82,7 @@ def build_parts(
         sandboxes=sandboxes,
         cgroups=cgroups,
         objects=assignments,
-        store=PodStore(settings.data_dir / "pods"),
+        store=PodStore(settings.data_dir / "pods", settings.private_dir / "records"),
         executor=executor,
         node=NodeIdentity(address, runtime.name),
         boot_id=boot_id,

@@ -100,14 +100,18 @@ class Containers:
         """Give a conmon its place outside of the pod's and of the agent's cgroup; repeatable."""
         await asyncio.to_thread(self._cgroups.supervise, pod_uid, conmon.pid)
 
-    def found(self, container_id: str) -> Supervised | None:
-        """A container that was created by an agent that did not live to hear of it; None if it is not whole."""
+    def running(self, container_id: str) -> Supervised | None:
+        """A container whose program was let through by an agent that did not live to note it; else None.
+
+        One that was only created is of no use: its conmon ends when it finds nobody to report to.
+        """
         bundle = self.bundle(container_id)
         try:
             pids = [int((bundle / name).read_text(encoding="ascii")) for name in ("container.pid", "conmon.pid")]
-            return Supervised(*map(identify, pids))
+            found = Supervised(*map(identify, pids))
         except (OSError, ValueError):
             return None
+        return None if self.runtime.is_held(container_id) else found
 
     async def start(self, container_id: str) -> None:
         """Run the container's program. Raises ContainerRuntimeError."""

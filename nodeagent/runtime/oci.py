@@ -63,8 +63,15 @@ class OciRuntime:
         from it and remove it. Doing that here saves a process of 5 ms; whatever is not as expected is left to the
         runtime itself, which then also says what is wrong.
         """
-        if self.name != "runc" or not await _let_through(self.root / container_id / "exec.fifo"):
+        if self.name != "runc" or not await _let_through(self._gate(container_id)):
             await self._call("start", container_id)
+
+    def is_held(self, container_id: str) -> bool:
+        """Whether the container has been created and its program not been started."""
+        return self._gate(container_id).exists()
+
+    def _gate(self, container_id: str) -> Path:
+        return self.root / container_id / "exec.fifo"
 
     async def delete(self, container_id: str, *, force: bool = False) -> None:
         """Remove an ended container, with ``force`` also a living one; one that does not exist is fine."""

@@ -10,7 +10,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,14 @@ from nodeagent.container_starter import ContainerStarter, NodeFacts
 from nodeagent.images.auth import RegistryAuth
 from nodeagent.images.image import Image, ImageConfig, ImagePullError
 from nodeagent.images.rootfs import unmount_rootfs
+from nodeagent.leftovers import Claims, clear_containers, clear_node
 from nodeagent.pod_context import PodContext
 from nodeagent.pod_events import PodEvent
+from nodeagent.pod_state import ContainerRecord
 from nodeagent.pod_status import NodeIdentity
 from nodeagent.pod_store import PodStore
 from nodeagent.pod_worker import PodWorker
-from nodeagent.runtime.containers import Containers
+from nodeagent.runtime.containers import Containers, NewContainer
 from nodeagent.runtime.oci import find_runtime
 from nodeagent.sandbox import AssignedObjects, Sandboxes
 
@@ -127,7 +129,7 @@ class Node:
             sandboxes=sandboxes,
             cgroups=cgroups,
             objects=NoObjects(),
-            store=PodStore(data_dir / "pods"),
+            store=PodStore(data_dir / "pods", run_dir / "records"),
             executor=executor,
             node=NodeIdentity("127.0.0.1", "runc"),
             boot_id=boot_id,
@@ -303,7 +305,7 @@ async def test_a_deleted_pod_gets_its_grace(bench: Bench) -> None:
         each.exists() for each in bench.cgroups.layout.directories(f"{bench.cgroups.parent}/besteffort/poduid-web")
     )
     await asyncio.wait_for(node.tasks[0], DEADLINE_S)
-    assert not (bench.directory / "data/pods/uid-web").exists()
+    assert node.context.store.known() == set()
 
 
 async def test_the_grace_period_ends_in_a_kill(bench: Bench) -> None:
@@ -423,6 +425,61 @@ async def test_a_restarted_agent_adopts_what_runs(bench: Bench) -> None:
     assert main_status(adopted) == before
     os.kill(pid, signal.SIGKILL)
     await second.reports.until(lambda: main_status(adopted)["restartCount"] == 1)
+
+
+async def test_a_half_made_container_is_made_anew(bench: Bench) -> None:
+    """What an agent had created and not started when it died leaves no trace, not even in the restart count."""
+    node = bench.node()
+    pod = pod_of("sleep 1000")
+    worker = node.add(pod)
+    await node.reports.until(lambda: is_ready(worker))
+    run = worker.state.container("main").record.run
+    assert run is not None
+    await node.stop()
+    half = replace(run, id=os.urandom(32).hex(), process=None, conmon=None, started_unix_s=0.0)
+    config = node.containers.config(run.id)
+    assert config is not None
+    config["linux"]["cgroupsPath"] = bench.cgroups.container_path("uid-web", half.id)
+    await node.containers.purge([run.id])
+    new = NewContainer(half.id, "uid-web", config, node.context.starter.log_path(pod, "main", 0))
+    supervised = await node.containers.create(new)
+    record = node.context.store.load()["uid-web"]
+    node.context.store.save("uid-web", replace(record, containers={"main": ContainerRecord(run=half)}))
+    second = bench.node()
+    [adopted] = second.resume()
+    await second.reports.until(lambda: main_status(adopted).get("started") and is_ready(adopted))
+    assert main_status(adopted)["restartCount"] == 0
+    await second.reports.until(lambda: not supervised.process.alive and half.id not in second.containers.known())
+
+
+async def test_what_nobody_claims_is_cleared_away(bench: Bench) -> None:
+    """Containers, mounts, cgroups and files of pods that no record names are gone; a recorded pod is left alone."""
+    node = bench.node()
+    kept, stray = node.add(pod_of("sleep 1000", name="kept")), node.add(pod_of("sleep 1000", name="stray"))
+    await node.reports.until(lambda: is_ready(kept) and is_ready(stray))
+    await node.stop()
+    second = bench.node()
+    store, starter = second.context.store, second.context.starter
+    (bench.directory / "run/records/uid-stray.json").write_bytes(b"{")
+    records = store.load()
+    assert set(records) == {"uid-kept"}
+    claims = Claims.of(records)
+    await clear_containers(claims, second.containers)
+    clear_node(
+        claims,
+        data_dir=bench.directory / "data",
+        store=store,
+        cgroups=bench.cgroups,
+        volumes=NoVolumes(),
+        network=None,
+    )
+    assert bench.cgroups.existing() == {"uid-kept"}
+    assert store.known() == {"uid-kept"}
+    run = kept.state.container("main").record.run
+    assert run is not None and run.process is not None and run.process.alive
+    assert [entry.name for entry in (bench.directory / "data/rootfs").iterdir()] == [run.id]
+    assert not starter.log_directory(stray.pod).exists()
+    assert starter.log_directory(kept.pod).exists()
 
 
 async def test_an_end_without_an_agent_is_not_lost(bench: Bench) -> None:
