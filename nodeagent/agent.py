@@ -218,6 +218,7 @@ class Agent:
             data_dir=self._settings.data_dir,
             store=parts.context.store,
             cgroups=parts.cgroups,
+            sandboxes=parts.sandboxes,
             volumes=parts.volumes,
             network=self._network,
         )

@@ -18,6 +18,7 @@ from nodeagent.images.rootfs import unmount_rootfs
 from nodeagent.pod_state import PodRecord
 from nodeagent.pod_store import PodStore
 from nodeagent.runtime.containers import Containers
+from nodeagent.sandbox import Sandboxes
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +76,7 @@ def clear_node(
     data_dir: Path,
     store: PodStore,
     cgroups: PodCgroups,
+    sandboxes: Sandboxes,
     volumes: VolumeKeeper,
     network: NetworkKeeper | None,
 ) -> None:
@@ -87,6 +89,7 @@ def clear_node(
     if network is not None:
         steps += [(uid, network.teardown) for uid in network.leftovers() - claims.pods]
     steps += [(uid, cgroups.remove_stray) for uid in cgroups.existing() - claims.pods]
+    steps += [(uid, sandboxes.remove_files) for uid in sandboxes.known() - claims.pods]
     for uid in store.known() - claims.pods:
         steps += [(uid, volumes.teardown), (uid, store.remove)]
     steps += [

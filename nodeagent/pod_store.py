@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
+import threading
 from pathlib import Path
 
 import msgspec
@@ -31,6 +32,7 @@ class PodStore:
         self._decoder = msgspec.json.Decoder(PodRecord)
         self._changed: dict[str, bytes] = {}
         self._wake = asyncio.Event()
+        self._removing = threading.Lock()
         newest_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def save(self, uid: str, record: PodRecord) -> None:
@@ -52,13 +54,16 @@ class PodStore:
     def _copy(self, changed: dict[str, bytes]) -> None:
         for uid, content in changed.items():
             # A pod that has been removed meanwhile must not come back.
-            if not (self._newest / f"{uid}.json").exists():
-                continue
-            try:
-                (self._directory / uid).mkdir(mode=0o700, parents=True, exist_ok=True)
-                _replace(self._directory / uid / "record.json", content)
-            except OSError as error:
-                logger.error("pod_record_not_copied", extra={"pod_uid": uid, "error": str(error)})
+            with self._removing:
+                if (self._newest / f"{uid}.json").exists():
+                    self._copy_one(uid, content)
+
+    def _copy_one(self, uid: str, content: bytes) -> None:
+        try:
+            (self._directory / uid).mkdir(mode=0o700, parents=True, exist_ok=True)
+            _replace(self._directory / uid / "record.json", content)
+        except OSError as error:
+            logger.error("pod_record_not_copied", extra={"pod_uid": uid, "error": str(error)})
 
     def load(self) -> dict[str, PodRecord]:
         """All records that can be read; one that cannot is logged and left out."""
@@ -88,8 +93,9 @@ class PodStore:
     def remove(self, uid: str) -> None:
         """Forget a pod; repeatable."""
         self._changed.pop(uid, None)
-        (self._newest / f"{uid}.json").unlink(missing_ok=True)
-        shutil.rmtree(self._directory / uid, ignore_errors=True)
+        with self._removing:
+            (self._newest / f"{uid}.json").unlink(missing_ok=True)
+            shutil.rmtree(self._directory / uid, ignore_errors=True)
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -115,8 +115,17 @@ class Sandboxes:
         if self.network is not None and not pod["spec"].get("hostNetwork"):
             self.network.teardown(uid)
         self._cgroups.remove_pod(uid, pod["spec"])
+        self.remove_files(uid)
+
+    def remove_files(self, uid: str) -> None:
+        """Remove the pod's own files and shared memory; repeatable."""
         unmount_below(self._run_dir / "pods" / uid)
         shutil.rmtree(self._run_dir / "pods" / uid, ignore_errors=True)
+
+    def known(self) -> set[str]:
+        """Uids of all pods that have files here."""
+        directory = self._run_dir / "pods"
+        return {entry.name for entry in directory.iterdir()} if directory.is_dir() else set()
 
     def directory(self, uid: str) -> Path:
         """Where the pod's files under ``/etc`` are kept on this node."""

@@ -85,11 +85,13 @@ class StatusReporter:
         """The newest report of every pod."""
         return [known.report for known in self._known.values()]
 
-    def settled(self, uid: str, sequence: int) -> None:
-        """A server has stored the pod's report of that number: an ended pod is forgotten."""
-        known = self._known.get(uid)
-        if known is not None and known.report.terminated and known.report.sequence <= sequence:
-            del self._known[uid]
+    def ended(self) -> list[StatusReport]:
+        """The reports of pods that have ended, which wait to be stored."""
+        return [known.report for known in self._known.values() if known.report.terminated]
+
+    def forget(self, uid: str) -> None:
+        """An ended pod's report is stored."""
+        del self._known[uid]
 
 
 @dataclass(slots=True)
@@ -108,6 +110,7 @@ class StatusCursor:
 
     def acknowledged(self, sequence: int) -> None:
         """The server has stored every report that this session sent up to that number."""
-        for uid, sent in list(self.sent.items()):
-            if sent <= sequence:
-                self.reporter.settled(uid, sent)
+        for report in self.reporter.ended():
+            if self.sent.get(report.uid) == report.sequence and report.sequence <= sequence:
+                self.reporter.forget(report.uid)
+                del self.sent[report.uid]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 UNIFIED = ""
+HYBRID = "unified"
 
 
 class CgroupError(Exception):
@@ -20,7 +21,11 @@ class CgroupError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class CgroupLayout:
-    """Controllers and the mount point of the hierarchy each belongs to; on version 2 one entry named ``""``."""
+    """Controllers and the mount point of the hierarchy each belongs to.
+
+    On version 2 there is one entry named ``""``. On a hybrid machine ``unified`` is the hierarchy without controllers,
+    in which runc makes every cgroup too.
+    """
 
     version: Literal[1, 2]
     mounts: Mapping[str, Path]
@@ -63,7 +68,8 @@ def parse_mounts(mountinfo: str) -> CgroupLayout:
             names = [option for option in tail[2].split(",") if option not in ("rw", "ro", "xattr")]
             version_1.update({name: version_1.get(name, Path(fields[4])) for name in names})
     if version_1.keys() & {"cpu", "memory", "pids"}:
-        return CgroupLayout(version=1, mounts=version_1)
+        hybrid = {HYBRID: unified[0]} if unified else {}
+        return CgroupLayout(version=1, mounts=version_1 | hybrid)
     if unified:
         return CgroupLayout(version=2, mounts={UNIFIED: unified[0]})
     raise CgroupError("no cgroup hierarchy is mounted under /sys/fs/cgroup")

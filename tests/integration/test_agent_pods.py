@@ -470,9 +470,11 @@ async def test_what_nobody_claims_is_cleared_away(bench: Bench) -> None:
         data_dir=bench.directory / "data",
         store=store,
         cgroups=bench.cgroups,
+        sandboxes=second.context.sandboxes,
         volumes=NoVolumes(),
         network=None,
     )
+    assert second.context.sandboxes.known() == {"uid-kept"}
     assert bench.cgroups.existing() == {"uid-kept"}
     assert store.known() == {"uid-kept"}
     run = kept.state.container("main").record.run

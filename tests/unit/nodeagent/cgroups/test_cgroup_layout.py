@@ -27,9 +27,10 @@ def test_a_hybrid_machine_counts_as_version_1() -> None:
 
 
 def test_controllers_mounted_together_are_visited_once() -> None:
-    """A co-mounted hierarchy has one directory for a cgroup, not one a controller."""
+    """A co-mounted hierarchy has one directory for a cgroup, and the one without controllers counts too."""
     directories = parse_mounts(HYBRID).directories("/a")
-    assert len(directories) == len(set(directories)) == 4
+    assert len(directories) == len(set(directories)) == 5
+    assert Path("/sys/fs/cgroup/unified/a") in directories
 
 
 def test_a_pure_version_2_machine() -> None:
