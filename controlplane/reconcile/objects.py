@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from flotilla.api.registry import Resource
-
 from flotilla.api.objects import KubeObject
+from flotilla.api.registry import Resource
 
 
 class Objects(Protocol):
