@@ -61,10 +61,7 @@ def run(settings: AgentSettings) -> None:
     """Keep this node until SIGTERM or SIGINT. Raises what made the agent stop otherwise."""
     gc.set_threshold(*GC_THRESHOLDS)
     keep_descriptors_private()
-    settings = _absolute(settings)
-    settings.run_dir.mkdir(parents=True, exist_ok=True)
-    os.chdir(settings.run_dir)  # conmon leaves a file "oom" in the directory that it is started in
-    asyncio.run(_until_signalled(settings))
+    asyncio.run(_until_signalled(_absolute(settings)))
 
 
 def keep_descriptors_private() -> None:

@@ -106,6 +106,12 @@ class Bench:
         return "\n".join(line.split(" ", 3)[3] for line in lines)
 
 
+@pytest.fixture(autouse=True)
+def private_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """conmon leaves a file where it is started when memory runs out."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture
 async def bench(tmp_path: Path, rootfs: Path, cgroups: PodCgroups) -> AsyncIterator[Bench]:
     run_dir = tmp_path / "run"

@@ -1,0 +1,216 @@
+"""The agent's pod side without a server, on a real runtime and a root file system made of busybox, for tests."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from flotilla.api.objects import KubeObject
+from nodeagent.cgroups import PodCgroups, detect
+from nodeagent.container_starter import ContainerStarter, NodeFacts
+from nodeagent.images.auth import RegistryAuth
+from nodeagent.images.image import Image, ImageConfig, ImagePullError
+from nodeagent.images.rootfs import unmount_rootfs
+from nodeagent.pod_context import PodContext
+from nodeagent.pod_events import PodEvent
+from nodeagent.pod_status import NodeIdentity
+from nodeagent.pod_store import PodStore
+from nodeagent.pod_worker import PodWorker
+from nodeagent.runtime.containers import Containers
+from nodeagent.runtime.oci import find_runtime
+from nodeagent.sandbox import AssignedObjects, Sandboxes
+
+DEADLINE_S = 15.0
+
+
+@dataclass(frozen=True)
+class OneImage:
+    """An image store that holds one image, named ``busybox``."""
+
+    layer: Path
+
+    async def ensure(self, reference: str, *, policy: str, auths: Sequence[RegistryAuth] = ()) -> Image:
+        if reference != "busybox":
+            raise ImagePullError("ErrImagePull", f"{reference}: not found")
+        return Image("sha256:1", "sha256:2", ("busybox",), ImageConfig(cmd=("sh",)), (self.layer,), 1)
+
+
+class NoObjects:
+    def config_map(self, namespace: str, name: str) -> KubeObject | None:
+        return None
+
+    def secret(self, namespace: str, name: str) -> KubeObject | None:
+        return None
+
+
+class NoVolumes:
+    def prepare(self, pod: KubeObject, objects: AssignedObjects) -> dict[str, Path]:
+        return {}
+
+    def update(self, pod: KubeObject, objects: AssignedObjects) -> None:
+        return None
+
+    def teardown(self, pod_uid: str) -> None:
+        return None
+
+
+@dataclass
+class Reports:
+    """Everything that the agent says of its pods."""
+
+    statuses: dict[str, list[KubeObject]] = field(default_factory=dict)
+    terminated: set[str] = field(default_factory=set)
+    events: list[PodEvent] = field(default_factory=list)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def status(self, pod: KubeObject, status: KubeObject, *, terminated: bool) -> None:
+        uid = pod["metadata"]["uid"]
+        self.statuses.setdefault(uid, []).append(status)
+        if terminated:
+            self.terminated.add(uid)
+        self.changed.set()
+
+    def event(self, event: PodEvent) -> None:
+        self.events.append(event)
+        self.changed.set()
+
+    async def until(self, condition: Callable[[], Any]) -> None:
+        async with asyncio.timeout(DEADLINE_S):
+            while not condition():
+                self.changed.clear()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self.changed.wait(), 0.02)
+
+
+async def always_out(ip: str) -> None:
+    return None
+
+
+class Node:
+    """The agent's pod side without a server. ``stop`` leaves the containers as a killed agent would."""
+
+    def __init__(self, directory: Path, cgroups: PodCgroups, layer: Path, boot_id: str = "boot-1") -> None:
+        run_dir, data_dir = directory / "run", directory / "data"
+        self.reports = Reports()
+        runtime = find_runtime(cgroups.layout.version, run_dir / "runc")
+        self.containers = Containers(run_dir, runtime=runtime, cgroups=cgroups, conmon="/usr/bin/conmon")
+        self.containers.open()
+        executor = ThreadPoolExecutor(8)
+        sandboxes = Sandboxes(run_dir=run_dir, host_ip="127.0.0.1", cgroups=cgroups, volumes=NoVolumes())
+        starter = ContainerStarter(
+            data_dir,
+            images=OneImage(layer),
+            containers=self.containers,
+            cgroups=cgroups,
+            sandboxes=sandboxes,
+            objects=NoObjects(),
+            environment=lambda pod, container: [],
+            node=NodeFacts("127.0.0.1", 1 << 30, swap_accounting=False, seccomp=data_dir),
+            executor=executor,
+            events=self.reports.event,
+        )
+        self.context = PodContext(
+            starter=starter,
+            containers=self.containers,
+            sandboxes=sandboxes,
+            cgroups=cgroups,
+            objects=NoObjects(),
+            store=PodStore(data_dir / "pods", run_dir / "records"),
+            executor=executor,
+            node=NodeIdentity("127.0.0.1", "runc"),
+            boot_id=boot_id,
+            events=self.reports.event,
+            report=self.reports.status,
+            out_of_service=always_out,
+        )
+        self.tasks: list[asyncio.Task[None]] = []
+
+    def add(self, pod: KubeObject, **arguments: Any) -> PodWorker:
+        worker = PodWorker(pod, self.context, **arguments)
+        self.tasks.append(asyncio.get_running_loop().create_task(worker.run()))
+        return worker
+
+    def resume(self) -> list[PodWorker]:
+        return [self.add(record.pod, record=record) for record in self.context.store.load().values()]
+
+    async def stop(self) -> None:
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+        self.containers.close()
+
+
+@dataclass
+class Bench:
+    """Makes nodes that share one directory, one after the other."""
+
+    directory: Path
+    cgroups: PodCgroups
+    layer: Path
+    nodes: list[Node] = field(default_factory=list)
+
+    def node(self, **arguments: Any) -> Node:
+        self.nodes.append(Node(self.directory, self.cgroups, self.layer, **arguments))
+        return self.nodes[-1]
+
+
+@asynccontextmanager
+async def running_bench(directory: Path) -> AsyncIterator[Bench]:
+    """A bench that leaves nothing behind."""
+    layer = directory / "images/layers/0"
+    for name in ("bin", "dev", "proc", "sys", "tmp", "etc"):
+        (layer / name).mkdir(parents=True)
+    shutil.copy("/bin/busybox", layer / "bin/busybox")
+    for name in ("sh", "sleep", "cat", "echo", "kill", "touch", "test", "httpd", "rm", "dd"):
+        os.link(layer / "bin/busybox", layer / "bin" / name)
+    cgroups = PodCgroups(f"flotilla-test-{os.urandom(4).hex()}", detect())
+    cgroups.ensure_parents()
+    bench = Bench(directory, cgroups, layer)
+    yield bench
+    for node in bench.nodes:
+        await node.stop()
+    last = bench.node()
+    await last.containers.purge(last.containers.known())
+    last.containers.close()
+    for rootfs in (directory / "data/rootfs").glob("*"):
+        unmount_rootfs(rootfs)
+    cgroups.purge()
+
+
+def pod_of(script: str, *, name: str = "web", spec: KubeObject | None = None, **container: Any) -> KubeObject:
+    first = {"name": "main", "image": "busybox", "command": ["sh", "-c", script], **container}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": "default", "uid": f"uid-{name}", "generation": 1},
+        "spec": {"hostNetwork": True, "containers": [first], "terminationGracePeriodSeconds": 5, **(spec or {})},
+    }
+
+
+def main_status(worker: PodWorker) -> KubeObject:
+    statuses = worker.status.get("containerStatuses") or [{"state": {}, "lastState": {}, "restartCount": 0}]
+    return dict(statuses[0])
+
+
+def is_ready(worker: PodWorker) -> bool:
+    conditions = worker.status.get("conditions") or []
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+
+
+def deleted(pod: KubeObject, grace_s: int = 5) -> KubeObject:
+    gone = {"deletionTimestamp": "2026-01-01T00:00:00Z", "deletionGracePeriodSeconds": grace_s}
+    return {**pod, "metadata": {**pod["metadata"], **gone}}
+
+
+def pid_of(node: Node, worker: PodWorker) -> int:
+    run = worker.state.container("main").record.run
+    assert run is not None and run.process is not None
+    return run.process.pid
