@@ -55,6 +55,9 @@ from nodeagent.sandbox import AssignedObjects, Sandboxes, with_address
 
 logger = logging.getLogger(__name__)
 
+# An image that is there is there at once; what takes longer is being pulled.
+PRESENT_WITHIN_S = 0.1
+
 PullPolicy = Literal["Always", "IfNotPresent", "Never"]
 
 
@@ -129,15 +132,22 @@ class ContainerStarter:
         reference = container["image"]
         policy: PullPolicy = container.get("imagePullPolicy") or "IfNotPresent"
         began = time.monotonic()
+        pulling = asyncio.ensure_future(self._images.ensure(reference, policy=policy, auths=self._auths(pod)))
         try:
-            image = await self._images.ensure(reference, policy=policy, auths=self._auths(pod))
+            done, _ = await asyncio.wait((pulling,), timeout=PRESENT_WITHIN_S)
+            if not done:
+                self._event(pod, container, "Normal", "Pulling", f'Pulling image "{reference}"')
+            image = await pulling
         except ImagePullError as error:
             self._event(pod, container, "Warning", "Failed", f'Failed to pull image "{reference}": {error.message}')
+            self._event(pod, container, "Warning", "Failed", f"Error: {error.reason}")
             raise StartRefusedError(error.reason, error.message) from error
+        finally:
+            pulling.cancel()
         took_s = time.monotonic() - began
         present = f'Container image "{reference}" already present on machine'
         pulled = f'Successfully pulled image "{reference}" in {took_s:.3f}s. Image size: {image.size_bytes} bytes.'
-        quick = policy == "Never" or (policy == "IfNotPresent" and took_s < 0.1)
+        quick = policy == "Never" or (policy == "IfNotPresent" and took_s < PRESENT_WITHIN_S)
         self._event(pod, container, "Normal", "Pulled", present if quick else pulled)
         return image
 

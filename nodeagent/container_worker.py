@@ -144,6 +144,8 @@ class ContainerWorker:
         delay_s = pull_delay_s(failures) if refusal.reason in _PULL_REASONS else retry_delay_s(failures)
         waiting = Waiting(refusal.reason, refusal.message, now)
         state.record = replace(before, failures=failures, retry_at_unix_s=now + delay_s, waiting=waiting)
+        if refusal.reason == "ErrImagePull":
+            self.event("Normal", "BackOff", f'Back-off pulling image "{self._container["image"]}"')
         if refusal.run is not None:
             self._handle.spawn(self._remove(refusal.run.id, force=True))
 

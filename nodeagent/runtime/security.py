@@ -33,35 +33,49 @@ DEFAULT_CAPABILITIES = (
     "CAP_SETUID",
     "CAP_SYS_CHROOT",
 )
-ALL_CAPABILITIES = (
-    *DEFAULT_CAPABILITIES,
-    "CAP_AUDIT_CONTROL",
-    "CAP_AUDIT_READ",
-    "CAP_BLOCK_SUSPEND",
-    "CAP_BPF",
-    "CAP_CHECKPOINT_RESTORE",
+# In the order of their numbers (linux/capability.h).
+CAPABILITY_NUMBERS = (
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
     "CAP_DAC_READ_SEARCH",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_KILL",
+    "CAP_SETGID",
+    "CAP_SETUID",
+    "CAP_SETPCAP",
+    "CAP_LINUX_IMMUTABLE",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_NET_BROADCAST",
+    "CAP_NET_ADMIN",
+    "CAP_NET_RAW",
     "CAP_IPC_LOCK",
     "CAP_IPC_OWNER",
-    "CAP_LEASE",
-    "CAP_LINUX_IMMUTABLE",
-    "CAP_MAC_ADMIN",
-    "CAP_MAC_OVERRIDE",
-    "CAP_NET_ADMIN",
-    "CAP_NET_BROADCAST",
-    "CAP_PERFMON",
-    "CAP_SYSLOG",
+    "CAP_SYS_MODULE",
+    "CAP_SYS_RAWIO",
+    "CAP_SYS_CHROOT",
+    "CAP_SYS_PTRACE",
+    "CAP_SYS_PACCT",
     "CAP_SYS_ADMIN",
     "CAP_SYS_BOOT",
-    "CAP_SYS_MODULE",
     "CAP_SYS_NICE",
-    "CAP_SYS_PACCT",
-    "CAP_SYS_PTRACE",
-    "CAP_SYS_RAWIO",
     "CAP_SYS_RESOURCE",
     "CAP_SYS_TIME",
     "CAP_SYS_TTY_CONFIG",
+    "CAP_MKNOD",
+    "CAP_LEASE",
+    "CAP_AUDIT_WRITE",
+    "CAP_AUDIT_CONTROL",
+    "CAP_SETFCAP",
+    "CAP_MAC_OVERRIDE",
+    "CAP_MAC_ADMIN",
+    "CAP_SYSLOG",
     "CAP_WAKE_ALARM",
+    "CAP_BLOCK_SUSPEND",
+    "CAP_AUDIT_READ",
+    "CAP_PERFMON",
+    "CAP_BPF",
+    "CAP_CHECKPOINT_RESTORE",
 )
 MASKED_PATHS = (
     "/proc/asound",
@@ -92,20 +106,29 @@ def _qualified(name: str) -> str:
     return upper if upper == "ALL" or upper.startswith("CAP_") else f"CAP_{upper}"
 
 
+@functools.cache
+def held_capabilities() -> frozenset[str]:
+    """Those of all capabilities that the agent itself may pass on: in a container it may not have them all."""
+    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    bounding = next(line.split()[1] for line in status.splitlines() if line.startswith("CapBnd:"))
+    held = int(bounding, 16)
+    return frozenset(name for number, name in enumerate(CAPABILITY_NUMBERS) if held >> number & 1)
+
+
 def capabilities_of(context: Mapping[str, Any]) -> list[str]:
     """The container's capabilities, sorted, after ``add`` and ``drop`` (``ALL`` in either). Unknown names are an error.
 
     Raises ContainerConfigError.
     """
     if context.get("privileged"):
-        return sorted(ALL_CAPABILITIES)
+        return sorted(held_capabilities())
     asked = context.get("capabilities") or {}
     added = [_qualified(name) for name in asked.get("add") or ()]
     dropped = [_qualified(name) for name in asked.get("drop") or ()]
-    unknown = sorted({*added, *dropped} - {*ALL_CAPABILITIES, "ALL"})
+    unknown = sorted({*added, *dropped} - {*CAPABILITY_NUMBERS, "ALL"})
     if unknown:
         raise ContainerConfigError(f"unknown capability {', '.join(unknown)}")
-    kept = set(ALL_CAPABILITIES if "ALL" in added else DEFAULT_CAPABILITIES)
+    kept = set(held_capabilities() if "ALL" in added else DEFAULT_CAPABILITIES)
     kept = set() if "ALL" in dropped else kept - set(dropped)
     return sorted(kept | {name for name in added if name != "ALL"})
 

@@ -11,11 +11,12 @@ import pytest
 from nodeagent.runtime.errors import ContainerConfigError
 from nodeagent.runtime.programs import has_small_programs
 from nodeagent.runtime.security import (
-    ALL_CAPABILITIES,
+    CAPABILITY_NUMBERS,
     DEFAULT_CAPABILITIES,
     allows_escalation,
     capabilities_of,
     default_seccomp,
+    held_capabilities,
     masked_paths,
     seccomp_of,
 )
@@ -37,13 +38,20 @@ def test_the_default_is_docker_s() -> None:
     [
         ({"drop": ["ALL"]}, []),
         ({"drop": ["ALL"], "add": ["NET_BIND_SERVICE"]}, ["CAP_NET_BIND_SERVICE"]),
-        ({"add": ["ALL"]}, sorted(ALL_CAPABILITIES)),
+        ({"add": ["ALL"]}, sorted(held_capabilities())),
         ({"drop": ["cap_chown", "KILL"]}, sorted(set(DEFAULT_CAPABILITIES) - {"CAP_CHOWN", "CAP_KILL"})),
     ],
 )
 def test_add_and_drop(asked: dict[str, list[str]], expected: list[str]) -> None:
     """Adding wins over dropping all, as in Kubernetes; the prefix may be left out."""
     assert capabilities_of({"capabilities": asked}) == expected
+
+
+def test_only_what_the_agent_has_is_passed_on() -> None:
+    """A privileged container gets all that this machine lets the agent give, known by its number."""
+    assert CAPABILITY_NUMBERS.index("CAP_SYS_ADMIN") == 21
+    assert len(CAPABILITY_NUMBERS) == 41
+    assert set(capabilities_of({"privileged": True})) == held_capabilities() <= set(CAPABILITY_NUMBERS)
 
 
 def test_an_unknown_capability_is_refused() -> None:
