@@ -29,6 +29,7 @@ from nodeagent.container_worker import containers_of
 from nodeagent.housekeeping import Housekeeping
 from nodeagent.join import Identity, IdentityFiles, establish, keep_valid
 from nodeagent.leftovers import Claims, clear_containers, clear_node, forget_boot
+from nodeagent.lifetime import current_lifetime
 from nodeagent.log_rotation import keep_logs_small
 from nodeagent.log_tunnel import LogTunnels
 from nodeagent.metrics.exposition import exposition, registry
@@ -101,7 +102,7 @@ async def _until_signalled(settings: AgentSettings) -> None:
 
 
 def prepare_directories(settings: AgentSettings, current_boot: str) -> None:
-    """Make the directories, forgetting what belongs to an earlier boot of the machine.
+    """Make the directories, forgetting what belongs to an earlier boot of the machine or was ended by ``down``.
 
     The process goes to live in a private one: conmon leaves an empty file in its working directory, which is ours, when
     a container runs out of memory.
@@ -121,8 +122,8 @@ class Agent:
 
     def __init__(self, settings: AgentSettings) -> None:
         self._settings = settings
-        self._boot_id = boot_id()
-        prepare_directories(settings, self._boot_id)
+        self._boot_id, self._lifetime = boot_id(), current_lifetime(settings.run_dir)
+        prepare_directories(settings, self._lifetime)
         self._machine, self._address = read_machine(), own_address(settings.servers)
         self._executor = ThreadPoolExecutor(BLOCKING_CALLS_AT_ONCE, thread_name_prefix="node")
         self._uplink = Uplink()
@@ -136,7 +137,7 @@ class Agent:
             settings,
             machine=self._machine,
             address=self._address,
-            boot_id=self._boot_id,
+            boot_id=self._lifetime,
             assignments=self.assignments,
             uplink=self._uplink,
             executor=self._executor,

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from nodeagent.cgroups.layout import detect
 from nodeagent.cgroups.pods import PodCgroups
+from nodeagent.lifetime import end_lifetime
 from nodeagent.network.pod_network import PodNetwork
 from nodeagent.network.services import ServiceTable
 
@@ -29,7 +30,7 @@ class PurgeError(Exception):
     """Something of the node could not be removed; the message names it."""
 
 
-def stop_containers(cgroup_parent: str, *, grace_s: float) -> int:
+def stop_containers(run_dir: Path, *, cgroup_parent: str, grace_s: float) -> int:
     """End all containers: SIGTERM, after ``grace_s`` SIGKILL, then their monitors; how many processes there were.
 
     Monitors (conmon) get no SIGTERM: they write the exit codes and end by themselves. Raises PurgeError.
@@ -44,6 +45,7 @@ def stop_containers(cgroup_parent: str, *, grace_s: float) -> int:
     if not _wait_until_empty(cgroups, set(), timeout_s=_KILL_TIMEOUT_S):
         left = ", ".join(map(str, cgroups.processes(cgroups.parent)))
         raise PurgeError(f"processes in cgroup {cgroups.parent} survive SIGKILL: {left}")
+    end_lifetime(run_dir)
     return len(containers) + len(monitors)
 
 

@@ -285,7 +285,7 @@ def stop(settings: LocalSettings, *, purge: bool, grace_s: float = 5.0) -> None:
     with step("processes"):
         _stop_processes(settings, purge=purge)
     with step("containers"):
-        node.stop_containers(settings.cgroup_parent, grace_s=grace_s)
+        node.stop_containers(settings.run_dir, cgroup_parent=settings.cgroup_parent, grace_s=grace_s)
     if not purge:
         return
     with step("mounts, namespaces, links, tables, cgroups"):
