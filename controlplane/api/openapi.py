@@ -1,25 +1,26 @@
 """OpenAPI documents, generated from the published schema and the catalog: version 3 per group version, version 2 whole.
 
-Building them takes a few hundred milliseconds and some megabytes, so each is built in a thread when it is first asked
-for, and only its bytes are kept. Version 3 documents are named by a hash of their content; clients cache them forever.
+Both are served as JSON, version 2 in protobuf too, because kubectl reads that one in no other form. Version 3 documents
+are named by a hash of their content; clients cache them forever.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from aiohttp import web
 
 from controlplane.api.catalog import Catalog, GroupVersion
-from controlplane.api.negotiation import JSON, accepts_gzip, media_ranges, unacceptable
+from controlplane.api.negotiation import JSON, accepts_gzip, media_ranges
+from controlplane.api.openapi_cache import Build, DocumentCache, unpack
 from controlplane.api.openapi_paths import Document, Operation, paths_of, query_parameter
+from controlplane.api.openapi_protobuf import DEPRECATED_MEDIA_TYPE, MEDIA_TYPE, encode_v2
 from controlplane.api.responses import JSON_CONTENT
 from controlplane.api.version import GIT_VERSION
-from flotilla.api.errors import not_found
+from flotilla.api.errors import not_acceptable, not_found
 from flotilla.api.objects import encode
 from flotilla.api.schema_source import SHARED_DEFINITIONS, described_definitions
 
@@ -29,6 +30,8 @@ _V2_PREFIX = "#/definitions/"
 _INT_OR_STRING = "io.k8s.apimachinery.pkg.util.intstr.IntOrString"
 _GVK = "x-kubernetes-group-version-kind"
 _INFO = {"title": "Kubernetes", "version": GIT_VERSION}
+_V3_TYPES = {JSON: JSON, "application/*": JSON, "*/*": JSON}
+_V2_TYPES = _V3_TYPES | {MEDIA_TYPE: MEDIA_TYPE, DEPRECATED_MEDIA_TYPE: MEDIA_TYPE}
 
 
 class Documents:
@@ -37,68 +40,67 @@ class Documents:
     def __init__(self, catalog: Catalog) -> None:
         self._versions = {version.path: version for version in catalog.versions}
         self._catalog = catalog
-        self._built: dict[str, tuple[bytes, str]] = {}
-        self._building = asyncio.Lock()
+        self._cache = DocumentCache()
 
     async def answer(self, request: web.BaseRequest) -> web.Response:
         """The document at the request's path. NotFound, NotAcceptable."""
         path = request.path.strip("/")
-        _require_json(request.headers.get("Accept", ""))
+        accept = request.headers.get("Accept", "")
         if path == "openapi/v2":
-            body, digest = await self._document("v2", lambda: encode(build_v2(self._catalog)))
-            return _answer(request, body, digest, immutable=False)
+            media_type = _negotiate(accept, _V2_TYPES)
+            return await self._serve(request, media_type, partial(_bytes_v2, self._catalog, media_type))
+        _negotiate(accept, _V3_TYPES)
         if path == "openapi/v3":
             return await self._root(request)
         version = self._versions.get(path.removeprefix("openapi/v3/"))
         if version is None:
             raise not_found("openapi", path)
-        body, digest = await self._version(version)
-        return _answer(request, body, digest, immutable=request.query.get("hash") == digest)
-
-    async def _version(self, version: GroupVersion) -> tuple[bytes, str]:
-        return await self._document(version.path, lambda: encode(build_v3(version)))
+        return await self._serve(request, path, partial(_bytes_v3, version))
 
     async def _root(self, request: web.BaseRequest) -> web.Response:
         paths = {}
         for path, version in self._versions.items():
-            _, digest = await self._version(version)
+            digest = await self._cache.digest(f"openapi/v3/{path}", partial(_bytes_v3, version))
             paths[path] = {"serverRelativeURL": f"/openapi/v3/{path}?hash={digest}"}
         body = encode({"paths": paths})
-        return _answer(
-            request, zlib.compress(body, wbits=31), hashlib.sha256(body).hexdigest().upper(), immutable=False
-        )
+        headers = _headers(hashlib.sha256(body).hexdigest().upper())
+        if request.headers.get("If-None-Match") == headers["ETag"]:
+            return web.Response(status=304, headers=headers)
+        return web.Response(body=body, content_type=JSON_CONTENT, headers=headers)
 
-    async def _document(self, name: str, build: Callable[[], bytes]) -> tuple[bytes, str]:
-        """A document, gzipped, and its hash; built at most once."""
-        async with self._building:
-            if name not in self._built:
-                self._built[name] = await asyncio.to_thread(_packed, build)
-            return self._built[name]
-
-
-def _packed(build: Callable[[], bytes]) -> tuple[bytes, str]:
-    body = build()
-    return zlib.compress(body, wbits=31), hashlib.sha512(body).hexdigest().upper()
-
-
-def _require_json(accept: str) -> None:
-    wanted = {media.type for media in media_ranges(accept)}
-    if accept and not wanted & {JSON, "application/*", "*/*"}:
-        raise unacceptable()
+    async def _serve(self, request: web.BaseRequest, name: str, build: Build) -> web.Response:
+        """A document that is cached as ``name``: its media type, or its path if it is JSON only."""
+        digest = await self._cache.digest(name, build)
+        headers = _headers(digest, immutable=request.query.get("hash") == digest)
+        if request.headers.get("If-None-Match") == headers["ETag"]:
+            return web.Response(status=304, headers=headers)
+        packed = await self._cache.packed(name, build)
+        content_type = MEDIA_TYPE if name == MEDIA_TYPE else JSON_CONTENT
+        if accepts_gzip(request.headers.get("Accept-Encoding", "")):
+            return web.Response(body=packed, content_type=content_type, headers=headers | {"Content-Encoding": "gzip"})
+        return web.Response(body=unpack(packed), content_type=content_type, headers=headers)
 
 
-def _answer(request: web.BaseRequest, packed: bytes, digest: str, *, immutable: bool) -> web.Response:
-    etag = f'"{digest}"'
-    headers = {"ETag": etag, "Vary": "Accept, Accept-Encoding"}
-    if immutable:
-        headers["Cache-Control"] = "public, immutable"
-    else:
-        headers["Cache-Control"] = "no-cache, private"
-    if request.headers.get("If-None-Match") == etag:
-        return web.Response(status=304, headers=headers)
-    if accepts_gzip(request.headers.get("Accept-Encoding", "")):
-        return web.Response(body=packed, content_type=JSON_CONTENT, headers=headers | {"Content-Encoding": "gzip"})
-    return web.Response(body=zlib.decompress(packed, wbits=31), content_type=JSON_CONTENT, headers=headers)
+def _negotiate(accept: str, offered: Mapping[str, str]) -> str:
+    """The media type to answer in: the best of the Accept header that is offered. NotAcceptable."""
+    for media in media_ranges(accept or "*/*"):
+        if media.type in offered:
+            return offered[media.type]
+    raise not_acceptable(f"only the following media types are accepted: {', '.join(dict.fromkeys(offered.values()))}")
+
+
+def _headers(digest: str, *, immutable: bool = False) -> dict[str, str]:
+    caching = "public, immutable" if immutable else "no-cache, private"
+    return {"ETag": f'"{digest}"', "Vary": "Accept, Accept-Encoding", "Cache-Control": caching}
+
+
+def _bytes_v3(version: GroupVersion) -> bytes:
+    return encode(build_v3(version))
+
+
+def _bytes_v2(catalog: Catalog, media_type: str) -> bytes:
+    document = build_v2(catalog)
+    return encode_v2(document) if media_type == MEDIA_TYPE else encode(document)
 
 
 def build_v3(version: GroupVersion) -> Document:

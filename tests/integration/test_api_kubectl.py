@@ -281,6 +281,8 @@ async def test_what_the_server_serves(kubectl: Kubectl) -> None:
     assert all(name in resources for name in ("deployments", "horizontalpodautoscalers", "endpointslices", "leases"))
     explained = await kubectl("explain", "deployment.spec.strategy.rollingUpdate.maxSurge")
     assert "FIELD: maxSurge" in explained
+    assert "<[]Container>" in await kubectl("explain", "pod.spec")
+    assert 'field "nothing" does not exist' in await kubectl.refused("explain", "pod.spec.nothing")
     assert "v1.35.0+flotilla" in (await kubectl.run("version"))[1]
     assert "is running at" in await kubectl("cluster-info")
 
@@ -343,6 +345,27 @@ async def test_bad_manifests_are_refused(kubectl: Kubectl, find: str, replace: s
     errors = await kubectl.refused("apply", "-f", "-", stdin=MANIFEST.replace(find, replace, 1))
     assert expected in errors
     assert await kubectl("get", "deployments", "-o", "name") == ""
+
+
+@pytest.mark.parametrize("verb", ["apply", "create", "delete"])
+async def test_a_kind_that_is_not_served_is_named(kubectl: Kubectl, verb: str) -> None:
+    """kubectl, which looks for the kind in OpenAPI 3 and then in OpenAPI 2, says which one is unknown."""
+    bad = MANIFEST.split("---")[0].replace("apps/v1", "apps/v7").replace("name: web", "name: bad", 1)
+    errors = await kubectl.refused(verb, "-f", "-", stdin=bad)
+    assert 'no matches for kind "Deployment" in version "apps/v7"' in errors
+    assert 'resource mapping not found for name: "bad" namespace: "" from "STDIN"' in errors
+
+
+async def test_explanations_from_openapi_2(kubectl: Kubectl) -> None:
+    """The protobuf document has kinds by group, version and kind, types through references, and descriptions."""
+
+    async def explain(*arguments: str) -> str:
+        return await kubectl("explain", "--output=plaintext-openapiv2", *arguments)
+
+    assert "containers\t<[]Object> -required-" in await explain("pod.spec")
+    assert "rounding up" in await explain("deployment.spec.strategy.rollingUpdate.maxSurge")
+    assert "matchLabels\t<map[string]string>" in await explain("deployment.spec.selector")
+    assert "VERSION:  autoscaling/v2" in await explain("--api-version=autoscaling/v2", "hpa")
 
 
 async def test_many_objects_come_in_pages(kubectl: Kubectl) -> None:

@@ -1,4 +1,4 @@
-"""The protobuf wire format: fields as numbers and raw values, within bounds.
+"""The protobuf wire format: fields as numbers and raw values, read within bounds, and written.
 
 Source: the encoding page of the Protocol Buffers documentation. Groups, which the API does not use, are refused.
 """
@@ -43,6 +43,25 @@ def read_fields(data: bytes) -> Iterator[tuple[int, int | float | bytes]]:
 def signed(value: int) -> int:
     """A varint as the signed 64-bit number that int32 and int64 fields mean."""
     return value - (1 << 64) if value >= 1 << 63 else value
+
+
+def varint_field(number: int, value: int) -> bytes:
+    """An unsigned number, or a boolean as 0 or 1, as field ``number``."""
+    return _encode_varint(number << 3 | _VARINT) + _encode_varint(value)
+
+
+def delimited(number: int, data: bytes) -> bytes:
+    """A string in UTF-8, or an encoded message, as field ``number``."""
+    return _encode_varint(number << 3 | _BYTES) + _encode_varint(len(data)) + data
+
+
+def _encode_varint(value: int) -> bytes:
+    encoded = bytearray()
+    while value >= 0x80:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)
 
 
 def _varint(data: bytes, position: int) -> tuple[int, int]:
