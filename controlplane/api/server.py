@@ -23,6 +23,7 @@ from prometheus_client import CollectorRegistry
 from controlplane.api.authn import Authenticator, Credentials
 from controlplane.api.authz import Authorizer, authorize
 from controlplane.api.call import Call
+from controlplane.api.impersonation import effective_user
 from controlplane.api.logs import LogSource
 from controlplane.api.operations import Operations
 from controlplane.api.request_info import RequestInfo, read_request
@@ -147,7 +148,8 @@ class ApiServer:
         """The response, whatever happens; a failure after the response has begun can only end the connection."""
         warnings: list[str] = []
         try:
-            user = self._authenticator.authenticate(_credentials(request))
+            caller = self._authenticator.authenticate(_credentials(request))
+            user = effective_user(caller, request.headers, self._authorizer)
             authorize(self._authorizer, user, info)
             return await self._routes.answer(Call(request, info, user, warnings))
         except ApiError as error:
