@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import grpc
 import pytest
 
-from nodeagent.handlers import InvalidPortError, grpc_health, http_get, port_of, tcp_connect
+from nodeagent.cgroups import CgroupLayout, PodCgroups
+from nodeagent.handlers import InvalidPortError, Target, grpc_health, http_get, port_of, tcp_connect
+from nodeagent.runtime.containers import Containers
+from nodeagent.runtime.oci import OciRuntime
 
 CONTAINER = {"name": "web", "ports": [{"name": "http", "containerPort": 8080}]}
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -69,6 +73,61 @@ async def test_the_request_carries_what_was_asked() -> None:
     assert lines[0] == "GET /healthz?full=1 HTTP/1.1"
     assert "Host: example.org" in lines and "X-Check: yesEvil: 1" in lines
     assert "Connection: close" in lines
+
+
+def redirecting(location: str, final: bytes, seen: list[str]) -> Handler:
+    """Every path but ``/end`` leads to ``location``."""
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        seen.append(head)
+        moved = f"HTTP/1.1 302 Found\r\nServer: x\r\nlocation: {location}\r\n\r\n".encode()
+        writer.write(final if head.startswith("GET /end ") else moved)
+        await writer.drain()
+
+    return handle
+
+
+@pytest.mark.parametrize(
+    ("location", "success", "requests"),
+    [
+        ("/end", False, 2),
+        ("end", False, 2),
+        ("http://127.0.0.1:{port}/end", False, 2),
+        ("http://other.example/end", True, 1),
+        ("ftp://127.0.0.1/end", True, 1),
+        ("http://127.0.0.1:port/", True, 1),
+        ("", True, 1),
+        ("/start", False, 11),
+    ],
+)
+async def test_redirects_stay_on_the_host(location: str, success: bool, requests: int) -> None:
+    """What a redirect leads to on the same host decides; one to elsewhere counts as healthy; a loop fails."""
+    seen: list[str] = []
+    places: dict[str, str] = {}
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await redirecting(places["location"], b"HTTP/1.1 503 No\r\n\r\n", seen)(reader, writer)
+
+    async with listening(handle) as port:
+        places["location"] = location.format(port=port)
+        action = {"port": port, "path": "/start", "httpHeaders": [{"name": "X-Check", "value": "yes"}]}
+        outcome = await http_get(action, CONTAINER, address="127.0.0.1", timeout_s=5)
+    assert (outcome.success, len(seen)) == (success, requests)
+    assert all("X-Check: yes" in head for head in seen)
+
+
+async def test_a_check_that_cannot_be_made_is_an_outcome(tmp_path: Path) -> None:
+    """A failure that nobody thought of must not end the probing of a container."""
+    cgroups = PodCgroups("nothing", CgroupLayout(2, {"": tmp_path}))
+    runtime = OciRuntime("/nonexistent/runc", tmp_path / "runc")
+    containers = Containers(tmp_path, runtime=runtime, cgroups=cgroups, conmon="")
+    target = Target(CONTAINER, "1", "127.0.0.1", containers)
+    containers.bundle("1").mkdir(parents=True)
+    (containers.bundle("1") / "config.json").write_text('{"process": {}}')
+    for handler in ({"exec": {"command": ["true"]}}, {"httpGet": {"port": 1, "host": "x" * 80}}):
+        outcome = await target.perform(handler, timeout_s=1)
+        assert not outcome.success and outcome.message
 
 
 async def test_a_silent_server_times_out() -> None:
