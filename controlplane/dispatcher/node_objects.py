@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from flotilla.api.conditions import set_condition
-from flotilla.api.objects import KubeObject, labels_of
+from flotilla.api.objects import KubeObject, format_time, labels_of
 
 AGENT_STATUS_FIELDS = ("capacity", "allocatable", "nodeInfo", "addresses", "images", "daemonEndpoints")
 READY_REASON = "AgentReady"
@@ -51,7 +51,7 @@ def apply_status(node: KubeObject, status: Mapping[str, Any], *, now: datetime) 
 
 
 def _set(conditions: list[KubeObject], condition: Mapping[str, Any], *, now: datetime) -> None:
-    set_condition(
+    changed = set_condition(
         conditions,
         str(condition["type"]),
         status=str(condition["status"]),
@@ -59,6 +59,9 @@ def _set(conditions: list[KubeObject], condition: Mapping[str, Any], *, now: dat
         message=str(condition.get("message") or ""),
         now=now,
     )
+    if changed:  # what kubectl shows as the last heartbeat; a beat that says nothing new is not written
+        stored = next(each for each in conditions if each["type"] == condition["type"])
+        stored["lastHeartbeatTime"] = format_time(now)
 
 
 def _reported_labels(reported: Mapping[str, Any]) -> dict[str, str]:

@@ -23,7 +23,8 @@ def test_a_new_node_is_ready_and_has_its_network() -> None:
     assert node["metadata"]["labels"] == {"kubernetes.io/hostname": "one", "kubernetes.io/os": "linux"}
     assert node["spec"] == {"podCIDR": "10.42.0.0/24", "podCIDRs": ["10.42.0.0/24"]}
     assert node["status"]["capacity"] == {"cpu": "2"}
-    assert (get_condition(node, "Ready") or {})["status"] == "True"
+    ready = get_condition(node, "Ready") or {}
+    assert (ready["status"], ready["lastHeartbeatTime"]) == ("True", "2026-01-01T12:00:00Z")
 
 
 def test_what_users_set_on_a_node_stays() -> None:
