@@ -1,4 +1,4 @@
-"""What a node looks after slowly: its own condition, its images on disk, its standing network rules.
+"""What a node looks after slowly: its own condition and memory, its images on disk, its standing network rules.
 
 None of it lies in the way of anything a user waits for.
 """
@@ -6,6 +6,8 @@ None of it lies in the way of anything a user waits for.
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import gc
 import logging
 import shutil
 from collections.abc import Callable
@@ -22,6 +24,7 @@ PERIOD_S = 10.0
 IMAGE_CHECK_EVERY = 6
 DISK_HIGH = 0.85
 DISK_LOW = 0.80
+_libc = ctypes.CDLL(None)
 
 
 class NodeNetwork(Protocol):
@@ -34,6 +37,16 @@ def image_list(images: ImageStore) -> list[KubeObject]:
     """``status.images`` of the node: the largest images with their names."""
     found = sorted(images.list(), key=lambda image: -image.size_bytes)[:IMAGES_SHOWN]
     return [{"names": list(image.references), "sizeBytes": image.size_bytes} for image in found if image.references]
+
+
+def tidy_memory() -> None:
+    """Free what pods have left behind in reference cycles (a cancelled task group is one), and give it to the kernel.
+
+    The agent makes few objects that last, so the collector by itself would come round once in some hundred pods, at
+    ten times the cost: what was there at the start is frozen, and a collection takes a few milliseconds.
+    """
+    gc.collect()
+    _libc.malloc_trim(0)
 
 
 class Housekeeping:
@@ -74,6 +87,7 @@ class Housekeeping:
     def _look(self, keep: set[str], *, thorough: bool) -> KubeObject:
         status: KubeObject = {"conditions": conditions(self._data_dir)}
         if thorough:
+            tidy_memory()
             self._free_disk(keep)
             status["images"] = image_list(self._images)
             network = self._network()
