@@ -7,7 +7,7 @@ VENV="$ROOT/.venv"
 LOG="$CACHE/deploy.log"
 FLOTILLA="$VENV/bin/flotilla"
 
-RUNTIME_PACKAGES=(ca-certificates conmon curl etcd-server iproute2 nftables prometheus python3 python3-venv runc skopeo)
+RUNTIME_PACKAGES=(ca-certificates conmon curl etcd-server iproute2 nftables prometheus python3 python3-venv runc skopeo zstd)
 QUIET_SERVICES=(etcd prometheus)
 
 say() { printf '        %s\n' "$*"; }
