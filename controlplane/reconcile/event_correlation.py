@@ -46,36 +46,48 @@ class Occurrence:
 @dataclass(slots=True)
 class _Similar:
     last_s: float
-    messages: set[str] = field(default_factory=set)
+    messages: list[bytes] = field(default_factory=list)
 
 
 class Correlator:
-    """Remembers the messages of each kind of event for a while."""
+    """Remembers the messages of each kind of event for ten minutes, all of them as digests: there may be thousands."""
 
     def __init__(self) -> None:
-        self._similar: OrderedDict[tuple[str, ...], _Similar] = OrderedDict()
+        self._similar: OrderedDict[bytes, _Similar] = OrderedDict()
 
     def correlate(self, occurrence: Occurrence, *, now_s: float) -> tuple[str, str]:
         """The name of the Event that stands for the occurrence, and the message it shall show."""
         kind = occurrence.kind_of_event
+        similar = self._recall(_digest(kind), now_s)
+        message = occurrence.message[:_LONGEST_MESSAGE]
+        known = _digest((message,))
+        if known not in similar.messages and len(similar.messages) < DISTINCT_MESSAGES - 1:
+            similar.messages.append(known)
+        if known in similar.messages:
+            return event_name(occurrence.reference["name"], (*kind, message)), message
+        return event_name(occurrence.reference["name"], kind), (COMBINED_PREFIX + message)[:_LONGEST_MESSAGE]
+
+    def _recall(self, kind: bytes, now_s: float) -> _Similar:
         similar = self._similar.pop(kind, None)
         if similar is None or now_s - similar.last_s > COMBINED_WITHIN_S:
             similar = _Similar(now_s)
         similar.last_s = now_s
         self._similar[kind] = similar
-        while len(self._similar) > _REMEMBERED:
+        while len(self._similar) > _REMEMBERED or now_s - self._oldest_s() > COMBINED_WITHIN_S:
             self._similar.popitem(last=False)
-        message = occurrence.message[:_LONGEST_MESSAGE]
-        if message in similar.messages or len(similar.messages) < DISTINCT_MESSAGES - 1:
-            similar.messages.add(message)
-            return event_name(occurrence.reference["name"], (*kind, message)), message
-        return event_name(occurrence.reference["name"], kind), (COMBINED_PREFIX + message)[:_LONGEST_MESSAGE]
+        return similar
+
+    def _oldest_s(self) -> float:
+        return next(iter(self._similar.values())).last_s
 
 
 def event_name(object_name: str, identity: tuple[str, ...]) -> str:
     """The object's name and sixteen hexadecimal digits that the identity determines."""
-    digest = hashlib.blake2b("\0".join(identity).encode(), digest_size=8).hexdigest()
-    return f"{object_name[:_LONGEST_OBJECT_NAME]}.{digest}"
+    return f"{object_name[:_LONGEST_OBJECT_NAME]}.{_digest(identity).hex()}"
+
+
+def _digest(identity: tuple[str, ...]) -> bytes:
+    return hashlib.blake2b("\0".join(identity).encode(), digest_size=8).digest()
 
 
 def event_namespace(reference: Mapping[str, Any]) -> str:

@@ -33,7 +33,6 @@ REPEAT_S = 1.0
 RETRY_S = 1.0
 _AT_ONCE = 4
 _MOST_PENDING = 4096
-_REMEMBERED = 4096
 
 _EventKey = tuple[str, str]
 
@@ -123,7 +122,7 @@ class EventRecorder:
         metrics.EVENTS.labels("written").inc()
         self._written_s.pop(key, None)
         self._written_s[key] = now_s
-        while len(self._written_s) > _REMEMBERED:
+        while now_s - next(iter(self._written_s.values())) > REPEAT_S:
             self._written_s.popitem(last=False)
 
     async def _write(self, key: _EventKey, pending: _Pending) -> None:
@@ -151,7 +150,7 @@ class EventRecorder:
         return stored is not None
 
     def _failed(self, key: _EventKey, pending: _Pending, error: Exception) -> None:
-        if classify(error) in (Failure.TRANSIENT, Failure.STALE) and len(self._pending) < _MOST_PENDING:
+        if classify(error) is Failure.TRANSIENT and len(self._pending) < _MOST_PENDING:
             pending.due_s = asyncio.get_running_loop().time() + RETRY_S
             newer = self._pending.get(key)
             if newer is not None:
@@ -160,6 +159,6 @@ class EventRecorder:
                 pending.message = newer.message
             self._pending[key] = pending
             return
-        # A namespace that is being deleted takes no new events; that is nothing to warn about.
+        # A namespace that is being deleted, or has gone, takes no new events; that is nothing to warn about.
         metrics.EVENTS.labels("refused").inc()
         logger.debug("event_refused", extra={"event": key, "error": str(error)})

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from prometheus_client import REGISTRY as COLLECTORS
 
 from controlplane.reconcile.controller import Controller, ObjectKey
 from controlplane.reconcile.failures import PermanentError
@@ -288,5 +289,22 @@ def test_events_outlive_an_outage_of_the_store(virtual: Virtual, make_world: Mak
             assert not world.list(EVENTS)
             world.store.available = True
             await world.until(lambda: [event["count"] for event in world.list(EVENTS)] == [5])
+
+    virtual(scenario())
+
+
+def _refused_events() -> float:
+    return COLLECTORS.get_sample_value("flotilla_events_total", {"outcome": "refused"}) or 0.0
+
+
+def test_events_about_what_is_in_no_namespace_any_more_are_dropped(virtual: Virtual, make_world: Make) -> None:
+    """A namespace that has gone refuses its late events for good: they are not tried again for ever."""
+
+    async def scenario() -> None:
+        async with make_world().running(nodes=0, controllers=False) as world:
+            before = _refused_events()
+            late = {"apiVersion": "v1", "kind": "Pod", "name": "web", "namespace": "gone", "uid": "1"}
+            world.recorder.record(late, "Normal", "Killing", "stopping container app")
+            await world.until(lambda: _refused_events() == before + 1)
 
     virtual(scenario())
