@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from controlplane.api.request_info import RequestInfo
 from flotilla.api.registry import Registry, Resource
 
 READ_ONLY = ("get", "list")
@@ -133,6 +134,16 @@ class Catalog:
             served.resources.append(served_resource(resource))
         versions = [*found.values(), *extra]
         self.versions = tuple(sorted(versions, key=lambda version: _rank(version.group)))
+        self._names = frozenset(
+            (version.group, served.plural, name)
+            for version in self.versions
+            for served in version.resources
+            for name in ("", *(sub.name for sub in served.subresources))
+        )
+
+    def serves(self, info: RequestInfo) -> bool:
+        """Whether there is such a resource or subresource, in whatever version."""
+        return (info.group, info.plural, info.subresource) in self._names
 
     def groups(self) -> dict[str, list[GroupVersion]]:
         """Versions by group, the core group left out."""

@@ -51,6 +51,7 @@ class Routes:
     ) -> None:
         lister = Lister(operations.store, cache)
         catalog = Catalog(registry, (metrics_group(), *review_groups()))
+        self.serves = catalog.serves
         self._operations = operations
         self._registry = registry
         self._authorizer = authorizer

@@ -142,7 +142,8 @@ class ApiServer:
             return response
         finally:
             self._telemetry.in_flight.dec()
-            self._telemetry.observe(info, code, time.perf_counter() - started_s)
+            duration_s = time.perf_counter() - started_s
+            self._telemetry.observe(info, code, duration_s, served=self._routes.serves(info))
 
     async def _answer(self, request: web.BaseRequest, info: RequestInfo) -> web.StreamResponse:
         """The response, whatever happens; a failure after the response has begun can only end the connection."""

@@ -44,9 +44,8 @@ class Telemetry:
             "flotilla_loop_lag_max_seconds", "The longest lag of the last minute.", registry=registry
         )
 
-    def observe(self, info: RequestInfo, code: int, duration_s: float) -> None:
-        """Count a request that was answered. Names that clients make up are not made into series."""
-        served = info.is_resource and code not in (404, 405)
+    def observe(self, info: RequestInfo, code: int, duration_s: float, *, served: bool) -> None:
+        """Count a request that was answered. Names that clients make up (not ``served``) are not made into series."""
         verb = info.verb if info.verb in _METHODS else "other"
         group, plural, sub = (info.group, info.plural, info.subresource) if served else ("", "", "")
         self._requests.labels(verb, group, plural, sub, str(code)).inc()
