@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from nodeagent.expansion import expand
 from nodeagent.runtime.errors import ContainerConfigError
-from nodeagent.runtime.spec import SHARED_MEMORY, Mount, expand
+from nodeagent.runtime.spec import SHARED_MEMORY, Mount
 from nodeagent.volumes.payload import VolumeError
 from nodeagent.volumes.subpath import resolve_subpath
 

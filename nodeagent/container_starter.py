@@ -51,7 +51,8 @@ from nodeagent.runtime.spec import (
     security_context,
 )
 from nodeagent.runtime.users import resolve_user
-from nodeagent.sandbox import AssignedObjects, Sandboxes, with_address
+from nodeagent.sandbox import Sandboxes, with_address
+from nodeagent.volumes.payload import AssignedObjects
 
 logger = logging.getLogger(__name__)
 

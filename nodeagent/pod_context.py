@@ -15,7 +15,8 @@ from nodeagent.pod_events import EventSink
 from nodeagent.pod_status import NodeIdentity
 from nodeagent.pod_store import PodStore
 from nodeagent.runtime.containers import Containers
-from nodeagent.sandbox import AssignedObjects, Sandboxes
+from nodeagent.sandbox import Sandboxes
+from nodeagent.volumes.payload import AssignedObjects
 
 Result = TypeVar("Result")
 

@@ -19,16 +19,9 @@ from nodeagent.pod_files import Resolver, host_name, hosts_text, parse_resolver,
 from nodeagent.pod_state import Sandbox
 from nodeagent.runtime.spec import SHARED_MEMORY_BYTES
 from nodeagent.volumes.mounts import mount_tmpfs, unmount_below
+from nodeagent.volumes.payload import AssignedObjects
 
 _STUB_RESOLVER = "127.0.0.53"
-
-
-class AssignedObjects(Protocol):
-    """The ConfigMaps and Secrets that this node has been given."""
-
-    def config_map(self, namespace: str, name: str) -> KubeObject | None: ...
-
-    def secret(self, namespace: str, name: str) -> KubeObject | None: ...
 
 
 class Network(Protocol):

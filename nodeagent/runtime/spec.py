@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from flotilla.api.objects import KubeObject
+from nodeagent.expansion import expand
 from nodeagent.runtime.errors import ContainerConfigError
 from nodeagent.runtime.users import User
 
@@ -98,26 +99,6 @@ def arguments_of(container: Mapping[str, Any], image: ImageDefaults, environment
     if not command + words:
         raise ContainerConfigError("no command specified: neither the container nor its image names one")
     return command + words
-
-
-def expand(text: str, environment: Mapping[str, str]) -> str:
-    """Replace ``$(NAME)`` by the variable, if it exists; ``$$`` stands for ``$`` (Kubernetes' ``expansion``)."""
-    parts: list[str] = []
-    position = 0
-    while (found := text.find("$", position)) >= 0 and found + 1 < len(text):
-        parts.append(text[position:found])
-        following = text[found + 1]
-        end = text.find(")", found + 2) if following == "(" else -1
-        if following == "$":
-            parts.append("$")
-            position = found + 2
-        elif end < 0:
-            parts.append("$")
-            position = found + 1
-        else:
-            parts.append(environment.get(text[found + 2 : end], text[found : end + 1]))
-            position = end + 1
-    return "".join(parts) + text[position:]
 
 
 def build_spec(request: BundleRequest) -> KubeObject:

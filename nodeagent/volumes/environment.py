@@ -7,11 +7,11 @@ import re
 from collections.abc import Iterable, Mapping
 
 from flotilla.api.objects import KubeObject, name_of, namespace_of
+from nodeagent.expansion import expand
 from nodeagent.volumes.fields import FieldError, NodeResources, field_value, resource_value
 from nodeagent.volumes.payload import AssignedObjects, VolumeError, secret_values
 
 _NAME = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")
-_REFERENCE = re.compile(r"\$(?:\$|\(([^()]*)\))")
 _ALWAYS_LINKED = ("default", "kubernetes")
 
 
@@ -41,15 +41,6 @@ def container_environment(
         if value is not None:
             result[variable["name"]] = value
     return list((linked | result).items())
-
-
-def expand(text: str, variables: Mapping[str, str]) -> str:
-    """``$(NAME)`` replaced where NAME is known, ``$$`` by ``$``."""
-
-    def replaced(match: re.Match[str]) -> str:
-        return "$" if match[1] is None else variables.get(match[1], match[0])
-
-    return _REFERENCE.sub(replaced, text)
 
 
 def service_variables(pod: KubeObject, services: Iterable[KubeObject]) -> dict[str, str]:

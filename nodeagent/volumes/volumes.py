@@ -20,8 +20,6 @@ from nodeagent.volumes.host_path import host_path
 from nodeagent.volumes.mounts import mount_tmpfs, unmount_below
 from nodeagent.volumes.payload import AssignedObjects, VolumeError, volume_files
 
-__all__ = ["AssignedObjects", "VolumeError", "Volumes"]
-
 
 class Volumes:
     """The volumes of all pods on a node: plain ones at ``pods_dir/<uid>/volumes``, files of objects at ``files_dir``.

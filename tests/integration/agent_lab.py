@@ -26,7 +26,8 @@ from nodeagent.pod_store import PodStore
 from nodeagent.pod_worker import PodWorker
 from nodeagent.runtime.containers import Containers
 from nodeagent.runtime.oci import find_runtime
-from nodeagent.sandbox import AssignedObjects, Sandboxes
+from nodeagent.sandbox import Sandboxes
+from nodeagent.volumes.payload import AssignedObjects
 
 DEADLINE_S = 15.0
 

@@ -10,7 +10,7 @@ import pytest
 
 from flotilla.api.objects import KubeObject
 from nodeagent.runtime.errors import ContainerConfigError
-from nodeagent.runtime.spec import BundleRequest, ImageDefaults, Mount, arguments_of, build_spec, expand
+from nodeagent.runtime.spec import BundleRequest, ImageDefaults, Mount, arguments_of, build_spec
 from nodeagent.runtime.users import User
 
 
@@ -69,21 +69,6 @@ def test_nothing_to_run_is_an_error() -> None:
     """The message says where a command could have come from."""
     with pytest.raises(ContainerConfigError, match="no command specified"):
         arguments_of({}, ImageDefaults(), {})
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("$(A)-$(B)", "1-$(B)"),
-        ("$$(A)", "$(A)"),
-        ("$A ${A} $", "$A ${A} $"),
-        ("$(A", "$(A"),
-        ("", ""),
-    ],
-)
-def test_variables_are_expanded(text: str, expected: str) -> None:
-    """Known names are replaced, unknown ones stay, two dollars are one."""
-    assert expand(text, {"A": "1"}) == expected
 
 
 def test_namespaces_are_the_containers_own_but_the_network() -> None:

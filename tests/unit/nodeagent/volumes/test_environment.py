@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from nodeagent.volumes.environment import MissingReferenceError, container_environment, expand
+from nodeagent.volumes.environment import MissingReferenceError, container_environment
 from nodeagent.volumes.fields import NodeResources
 
 NODE = NodeResources(cpu_millis=4000, memory_bytes=8 << 30)
@@ -174,12 +174,3 @@ def test_service_links_can_be_off() -> None:
     env = [{"name": "WEB_SERVICE_PORT", "value": "mine"}, {"name": "SEEN", "value": "$(WEB_SERVICE_HOST)"}]
     linked = environment(services, env=env)
     assert (linked["WEB_SERVICE_PORT"], linked["SEEN"]) == ("mine", "10.43.0.5")
-
-
-@pytest.mark.parametrize(
-    ("text", "expanded"),
-    [("$(A)$(A)", "11"), ("$$(A)", "$(A)"), ("$$$(A)", "$1"), ("$A ${A} $(", "$A ${A} $("), ("$()", "$()")],
-)
-def test_expansion(text: str, expanded: str) -> None:
-    """Expansion follows the rules of command and args."""
-    assert expand(text, {"A": "1"}) == expanded
