@@ -1,7 +1,8 @@
 """Which server runs what may run only once: controllers, scheduler, autoscaler.
 
 The leader holds a key whose lease it keeps alive. The revision at which the key was created names the campaign and is
-the fence of the leader's writes: a leader that was replaced without noticing is refused by the store itself.
+the fence of the leader's writes: a leader that was replaced without noticing is refused by the store itself. A leader
+watches its key as well, for the key can be removed while the lease lives on.
 
 The others watch the key and campaign the moment it goes. A server that restarts under the same identity need not wait
 for its predecessor's lease to run out: it revokes it. It does so only to a campaign that is older than itself, so that
@@ -154,13 +155,29 @@ class Election:
             try:
                 async with asyncio.TaskGroup() as tasks:
                     touching = tasks.create_task(_touch(keeper))
-                    await keeper.wait_lost()
-                    touching.cancel()
+                    expired = tasks.create_task(keeper.wait_lost())
+                    replaced = tasks.create_task(self._wait_replaced(campaign.fence))
+                    await asyncio.wait((expired, replaced), return_when=asyncio.FIRST_COMPLETED)
+                    for task in (touching, expired, replaced):
+                        task.cancel()
             except asyncio.CancelledError:
                 await self._resign(campaign)
                 raise
             finally:
                 self._end()
+
+    async def _wait_replaced(self, fence: Fence) -> None:
+        """Return once the key is no longer the campaign's, though its lease may live on: writes are refused then."""
+        while True:
+            try:
+                revision = await self._store.revision()
+                held = await self._store.get(LEADER_KEY)
+                if held is None or held.create_revision != fence.create_revision:
+                    return
+                await self._wait_for_change(revision)
+            except StoreError as error:
+                logger.debug("leader_key_not_watched", extra={"error": str(error)})
+                await asyncio.sleep(RETRY_S)
 
     def _begin(self, campaign: _Campaign) -> None:
         self._campaign = campaign

@@ -21,7 +21,7 @@ from controlplane.store.store import (
     Store,
     StoreError,
 )
-from flotilla.api.errors import ApiError, already_exists, too_large, unavailable
+from flotilla.api.errors import DEPOSED, ApiError, already_exists, too_large, unavailable
 from flotilla.api.objects import KubeObject, decode, encode
 from flotilla.api.registry import Resource
 
@@ -41,6 +41,13 @@ class StoreFullError(ApiError):
     @property
     def transient(self) -> bool:
         return True
+
+
+class DeposedError(ApiError):
+    """503: this server decided on the write as the leader and no longer leads. Only its own controllers see it."""
+
+    def __init__(self) -> None:
+        super().__init__(503, DEPOSED, "this server is no longer the leader: the write was refused")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +72,7 @@ def store_errors() -> Iterator[None]:
     except OutOfSpaceError as error:
         raise StoreFullError from error
     except FencedError as error:
-        raise unavailable("this server is no longer the leader: the write was refused") from error
+        raise DeposedError from error
     except StoreError as error:
         if not error.transient:
             raise

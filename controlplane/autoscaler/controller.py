@@ -22,6 +22,7 @@ from controlplane.autoscaler.target import Target, TargetError, find_target, ref
 from controlplane.reconcile.clock import Clock
 from controlplane.reconcile.controller import Controller, ObjectKey
 from controlplane.reconcile.events import EventRecorder
+from controlplane.reconcile.failures import Failure, classify
 from controlplane.reconcile.objects import Objects
 from controlplane.reconcile.own_writes import OwnWrites
 from controlplane.reconcile.result import DONE, Result
@@ -196,6 +197,8 @@ class AutoscalerReconciler:
         try:
             await self._scale(key, target, desired)
         except ApiError as error:
+            if classify(error) is Failure.DEPOSED:
+                raise
             self._event(autoscaler, "Warning", "FailedRescale", _news(desired, decision.why) + f"; error: {error}")
             message = f"the HPA controller was unable to update the target scale: {error}"
             failed = Explanation("AbleToScale", False, "FailedUpdateScale", message)

@@ -1,7 +1,8 @@
 """The loop around a reconciler: events become keys, workers reconcile keys, four outcomes are handled here alone.
 
 Done; again after a while; failed for now (back-off); failed for good (logged, until something changes). A conflict is
-no failure: the key comes again at once with the newest state, without a line in the log.
+no failure: the key comes again at once with the newest state, without a line in the log. Nor is a write that was
+refused because another server leads: that server does what is to be done.
 """
 
 from __future__ import annotations
@@ -132,6 +133,9 @@ class Controller(Generic[K]):
             case Failure.PERMANENT:
                 self.queue.forget(key)
                 logger.error("reconcile_failed_for_good", extra=facts)
+            case Failure.DEPOSED:
+                self.queue.forget(key)
+                logger.debug("reconcile_came_too_late", extra=facts)
         return failure.value
 
 

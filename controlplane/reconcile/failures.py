@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from enum import Enum
 
 from controlplane.store.store import FencedError, KeyExistsError, RevisionConflictError, StoreError
-from flotilla.api.errors import ApiError
+from flotilla.api.errors import DEPOSED, ApiError
 
 _STALE_REASONS = frozenset({"Conflict", "AlreadyExists", "NotFound"})
 
@@ -22,6 +22,7 @@ class Failure(Enum):
     TRANSIENT = "transient"  # the same may succeed later: back off
     UNEXPECTED = "unexpected"  # a defect, or a case nobody thought of: back off and show where
     PERMANENT = "permanent"  # refused for what it is: wait until something changes
+    DEPOSED = "deposed"  # another server leads and does it: drop the key, silently
 
 
 _GRAVITY = list(Failure)
@@ -37,13 +38,17 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 
 def _classify_one(error: BaseException) -> Failure:
     match error:
+        case FencedError():
+            return Failure.DEPOSED
+        case ApiError() if error.reason == DEPOSED:
+            return Failure.DEPOSED
         case ApiError() if error.reason in _STALE_REASONS:
             return Failure.STALE
         case ApiError():
             return Failure.TRANSIENT if error.transient or error.code >= 500 else Failure.PERMANENT
         case RevisionConflictError() | KeyExistsError():
             return Failure.STALE
-        case FencedError() | PermanentError():
+        case PermanentError():
             return Failure.PERMANENT
         case StoreError():
             return Failure.TRANSIENT if error.transient else Failure.UNEXPECTED

@@ -230,7 +230,7 @@ class Scheduler:
         self._matrix.release(pod.uid)
         ATTEMPTS.labels("error").inc()
         failure = classify(error)
-        if failure is not Failure.STALE:
+        if failure not in (Failure.STALE, Failure.DEPOSED):
             facts = {"pod": f"{pod.namespace}/{pod.name}", "error": describe(error), "failure": failure.value}
             logger.warning("bind_failed", extra=facts)
         self._retry_later(pod)

@@ -27,6 +27,10 @@ class FieldError:
         return f"{self.field}: {self.message}"
 
 
+DEPOSED = "NoLongerLeader"
+"""The reason of writes that a server decided on while it led, and that came too late."""
+
+
 class ApiError(Exception):
     """A refusal that a client sees as a ``Status`` of kind Failure."""
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from prometheus_client import REGISTRY as COLLECTORS
 
+from controlplane.api.persistence import DeposedError
 from controlplane.reconcile.controller import Controller, ObjectKey
 from controlplane.reconcile.failures import PermanentError
 from controlplane.reconcile.own_writes import OwnWrites
@@ -153,6 +154,7 @@ async def _observe(
         ([unavailable("no")] * 3, [0.0, 0.005, 0.015, 0.035]),
         ([RuntimeError("a defect")], [0.0, 0.005]),
         ([PermanentError("never")], [0.0]),
+        ([DeposedError()], [0.0]),
         ([ApiError(422, "Invalid", "no such field")], [0.0]),
         ([BaseExceptionGroup("several", [conflict("things", "a", "old"), unavailable("no")])], [0.0, 0.005]),
     ],

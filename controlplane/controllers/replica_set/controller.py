@@ -170,7 +170,7 @@ class ReplicaSetReconciler:
             return None
         # Whether a write that ended this way took effect is open: look at the store itself before the next decision.
         self._own_writes.unsure(key)
-        grave = [failure for failure in failures if classify(failure) is not Failure.STALE]
+        grave = [failure for failure in failures if classify(failure) not in (Failure.STALE, Failure.DEPOSED)]
         if not grave:
             return None
         message = str(grave[0]) if isinstance(grave[0], ApiError) else describe(grave[0])

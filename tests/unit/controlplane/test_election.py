@@ -134,6 +134,19 @@ async def test_revoked_leader_notices(store: MemoryStore) -> None:
         assert election.fence.create_revision > first.create_revision
 
 
+async def test_leader_whose_key_was_removed_notices(store: MemoryStore) -> None:
+    """A leader whose key was deleted while its lease lives on could write nothing: it campaigns anew at once."""
+    election = Election(store, identity="one", ttl_s=600)
+    async with taking_part(election):
+        await election.wait_leader()
+        first = election.fence
+        await store.delete(LEADER_KEY)
+        await election.wait_lost()
+        await election.wait_leader()
+        assert first is not None and election.fence is not None
+        assert election.fence.create_revision > first.create_revision
+
+
 async def test_foreign_value_is_waited_for(store: MemoryStore) -> None:
     """A leader key that no Flotilla wrote is respected until it goes."""
     created = await store.create(LEADER_KEY, b"someone")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from controlplane.api.persistence import DeposedError
 from controlplane.reconcile.event_correlation import event_name
 from controlplane.reconcile.failures import Failure, PermanentError, classify
 from controlplane.reconcile.result import DONE, after, earliest
@@ -42,7 +43,9 @@ from flotilla.api.errors import (
         (KeyExistsError("/a"), Failure.STALE),
         (StoreUnavailableError("no"), Failure.TRANSIENT),
         (CompactedError(3), Failure.UNEXPECTED),
-        (FencedError("no longer"), Failure.PERMANENT),
+        (FencedError("no longer"), Failure.DEPOSED),
+        (DeposedError(), Failure.DEPOSED),
+        (ExceptionGroup("two", [unavailable("no"), DeposedError()]), Failure.DEPOSED),
         (PermanentError("never"), Failure.PERMANENT),
         (TimeoutError(), Failure.TRANSIENT),
         (KeyError("spec"), Failure.UNEXPECTED),
