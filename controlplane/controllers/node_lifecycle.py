@@ -9,6 +9,7 @@ hear them: everything then stays as it is.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Iterable
 from typing import Protocol
 
@@ -25,6 +26,8 @@ from controlplane.store.cache import Cache, CacheEvent, Entry
 from flotilla.api.conditions import get_condition, is_true, set_condition
 from flotilla.api.objects import KubeObject, uid_of
 from flotilla.api.resources import NODES, PODS
+
+logger = logging.getLogger(__name__)
 
 MANAGER = "node-lifecycle-controller"
 RESOURCES = (NODES,)
@@ -203,6 +206,8 @@ class NodeLifecycle:
             self.name, reconciler, cache=cache, resources=RESOURCES, queue=self._queue, workers=4
         )
         self._wake = asyncio.Event()
+        self._lost: set[str] = set()
+        self._believed = True
 
     async def run(self) -> None:
         await self._cache.wait_synced()
@@ -213,30 +218,39 @@ class NodeLifecycle:
             group.create_task(self._watch_silence(), name=f"{self.name}-silence")
 
     async def _follow_sessions(self) -> None:
-        async for node in self._liveness.changed():
-            self._queue.add(node)
-            self._wake.set()
+        while True:
+            try:
+                async for node in self._liveness.changed():
+                    self._queue.add(node)
+                    self._wake.set()
+            except Exception:
+                logger.exception("session_watch_broke")
+                await asyncio.sleep(_RECHECK_S)
 
     async def _watch_silence(self) -> None:
         """Look at all nodes whenever the first of them could become lost, not more often."""
-        known: dict[str, bool] = {}
-        believed = True
         while True:
             self._wake.clear()
-            nodes = [entry.name for entry in self._cache.list(NODES)]
-            judged = {node: self._judge.lost(node) for node in nodes}
-            believes = self._judge.believes()
-            for node, lost in judged.items():
-                if lost != known.get(node, False) or (lost and believes != believed):
-                    self._queue.add(node)
-            known, believed = judged, believes
-            await self._sleep(nodes)
+            try:
+                wait_s = self._look()
+            except Exception:
+                # What breaks the judgement of one moment must not end all judgement.
+                logger.exception("silence_watch_broke")
+                wait_s = _RECHECK_S
+            try:
+                async with asyncio.timeout(max(wait_s, _SHORTEST_WAIT_S)):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
 
-    async def _sleep(self, nodes: Iterable[str]) -> None:
+    def _look(self) -> float:
+        """Queue the nodes that are judged otherwise than before; seconds until the next look."""
+        nodes = [entry.name for entry in self._cache.list(NODES)]
+        lost = {node for node in nodes if self._judge.lost(node)}
+        believes = self._judge.believes()
+        again = lost if believes != self._believed else set()
+        for node in (lost ^ self._lost) | again:
+            self._queue.add(node)
+        self._lost, self._believed = lost, believes
         checks = [self._judge.next_check_s(node) for node in nodes]
-        wait_s = min((check for check in checks if check is not None), default=_RECHECK_S * 2)
-        try:
-            async with asyncio.timeout(max(wait_s, _SHORTEST_WAIT_S)):
-                await self._wake.wait()
-        except TimeoutError:
-            pass
+        return min((check for check in checks if check is not None), default=_RECHECK_S * 2)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
 from flotilla.api.conditions import get_condition
@@ -11,7 +12,7 @@ from flotilla.api.resources import DEPLOYMENTS, ENDPOINTS, NODES, PODS, SERVICES
 from flotilla.api.workloads import pod_is_active, pod_is_ready
 
 if TYPE_CHECKING:
-    from tests.simulation.conftest import Virtual, World
+    from tests.simulation.conftest import SimulatedLiveness, Virtual, World
 
 Make = Callable[..., Any]
 UNREACHABLE = "node.kubernetes.io/unreachable"
@@ -149,5 +150,51 @@ def test_a_toleration_without_end_keeps_a_pod(virtual: Virtual, make_world: Make
             taint = {"key": "repair", "effect": "NoExecute"}
             await world.edit(NODES, "node-2", lambda node: node["spec"].update(taints=[taint]))
             await world.until(lambda: not any(map(pod_is_active, _on(world, "node-2"))), timeout_s=1)
+
+    virtual(scenario())
+
+
+class _Breaking:
+    """A dispatcher that breaks on its first questions, and then answers as ``liveness``."""
+
+    def __init__(self, liveness: SimulatedLiveness, *, times: int) -> None:
+        self._liveness = liveness
+        self._left = {"connected": times, "changed": times}
+
+    def _break(self, question: str) -> None:
+        self._left[question] -= 1
+        if self._left[question] >= 0:
+            raise RuntimeError(f"{question} broke")
+
+    def connected(self, node: str) -> bool:
+        self._break("connected")
+        return self._liveness.connected(node)
+
+    def connect(self, node: str) -> None:
+        self._liveness.connect(node)
+
+    def silent_for_s(self, node: str) -> float:
+        return self._liveness.silent_for_s(node)
+
+    def held_for_s(self, node: str) -> float:
+        return self._liveness.held_for_s(node)
+
+    async def changed(self) -> AsyncIterator[str]:
+        self._break("changed")
+        async for node in self._liveness.changed():
+            yield node
+
+
+def test_a_fault_in_watching_nodes_ends_nothing(virtual: Virtual, make_world: Make) -> None:
+    """What breaks while nodes are looked at is looked at again: the server goes on, and a lost node is noticed."""
+
+    async def scenario() -> None:
+        world = make_world()
+        dispatcher = world.liveness
+        world.liveness = _Breaking(dispatcher, times=3)
+        async with world.running(nodes=3):
+            await asyncio.sleep(5.0)
+            dispatcher.disconnect("node-1")
+            await world.until(lambda: _effects(world, "node-1") == {"NoSchedule", "NoExecute"}, timeout_s=5)
 
     virtual(scenario())
