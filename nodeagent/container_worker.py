@@ -17,7 +17,7 @@ from flotilla.api.objects import KubeObject, uid_of
 from nodeagent.cgroups.oom import OomWatch
 from nodeagent.cgroups.stats import oom_kills
 from nodeagent.container_starter import Order, StartRefusedError
-from nodeagent.ends import ended_of, last_words
+from nodeagent.ends import UNKNOWN_END, ended_of, last_words
 from nodeagent.handlers import Target
 from nodeagent.images.image import Image
 from nodeagent.lifecycle import StopContainer
@@ -139,13 +139,13 @@ class ContainerWorker:
         if refusal.reason == "RunContainerError" and refusal.run is not None:
             ended = Ended(refusal.exit_code, START_ERROR, now, refusal.message)
             self._note_end(ended, ran_s=0.0)
-            return
-        failures = before.failures + 1
-        delay_s = pull_delay_s(failures) if refusal.reason in _PULL_REASONS else retry_delay_s(failures)
-        waiting = Waiting(refusal.reason, refusal.message, now)
-        state.record = replace(before, failures=failures, retry_at_unix_s=now + delay_s, waiting=waiting)
-        if refusal.reason == "ErrImagePull":
-            self.event("Normal", "BackOff", f'Back-off pulling image "{self._container["image"]}"')
+        else:
+            refusals = before.refusals + 1
+            delay_s = pull_delay_s(refusals) if refusal.reason in _PULL_REASONS else retry_delay_s(refusals)
+            waiting = Waiting(refusal.reason, refusal.message, now)
+            state.record = replace(before, refusals=refusals, retry_at_unix_s=now + delay_s, waiting=waiting)
+            if refusal.reason == "ErrImagePull":
+                self.event("Normal", "BackOff", f'Back-off pulling image "{self._container["image"]}"')
         if refusal.run is not None:
             self._handle.spawn(self._remove(refusal.run.id, force=True))
 
@@ -172,14 +172,16 @@ class ContainerWorker:
 
     def adopt(self) -> None:
         """Go on with what an earlier agent left: a live run is only watched, a half-made one is cleared away."""
-        run = self._state.record.run
+        record = self._state.record
+        run = record.run
+        if record.last is not None:
+            self._handle.spawn(self._replaced(record.last))
         if run is None or run.ended is not None:
             return
         if run.live:
-            self._attend(run, already_started=self._state.record.started)
+            self._attend(run, already_started=record.started)
             return
         found = self._context.containers.running(run.id)
-        record = self._state.record
         if found is not None:
             run = replace(run, process=found.process, conmon=found.conmon, started_unix_s=time.time())
             self._state.record = replace(record, run=run)
@@ -339,16 +341,21 @@ class ContainerWorker:
 
     async def _replaced(self, run: Run) -> None:
         """Another run has taken this one's place: its container goes, its log stays until the next replacement."""
-        await self._remove(run.id)
+        await self._remove(run.id, force=_end_unseen(run))
         starter = self._context.starter
         await self._context.blocking(starter.discard_files, self._handle.pod, self._name, run.attempt - 1)
 
     async def clear(self) -> None:
-        """Remove what is left of the newest run and the one before it."""
+        """Remove what is left of the newest run and the one before it. Raises ContainerRuntimeError, OSError."""
         record = self._state.record
         for run in (record.run, record.last):
             if run is not None:
-                await self._remove(run.id, force=run.ended is None)
+                await self._context.starter.remove(run.id, force=_end_unseen(run))
+
+
+def _end_unseen(run: Run) -> bool:
+    """Whether nobody has seen the run's processes end, so that some may still have to be killed."""
+    return run.ended is None or run.ended.reason == UNKNOWN_END
 
 
 def containers_of(pod: Mapping[str, Any]) -> list[KubeObject]:

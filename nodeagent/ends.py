@@ -18,6 +18,7 @@ MESSAGE_LIMIT_BYTES = 4096
 LOG_MESSAGE_LIMIT_BYTES = 2048
 LOG_MESSAGE_LINES = 80
 UNKNOWN_EXIT_CODE = 137
+UNKNOWN_END = "ContainerStatusUnknown"
 _SIGNALLED = 128
 _LAST_SIGNAL = 64
 
@@ -26,7 +27,7 @@ def ended_of(exit_: ContainerExit, *, oom_kills: int, message: str) -> Ended:
     """The end of a run from its exit and its cgroup's count of out-of-memory kills."""
     if exit_.code is None:
         lost = "The container's supervisor ended before it could record the exit code"
-        return Ended(UNKNOWN_EXIT_CODE, "ContainerStatusUnknown", exit_.finished_unix_s, lost)
+        return Ended(UNKNOWN_EXIT_CODE, UNKNOWN_END, exit_.finished_unix_s, lost)
     reason = "OOMKilled" if oom_kills else "Completed" if exit_.code == 0 else "Error"
     signal = exit_.code - _SIGNALLED if _SIGNALLED < exit_.code <= _SIGNALLED + _LAST_SIGNAL else 0
     return Ended(exit_.code, reason, exit_.finished_unix_s, message, signal)

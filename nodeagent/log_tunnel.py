@@ -104,6 +104,8 @@ class LogTunnels:
             await call.code()
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as broken:
             logger.debug("tunnel_broken", extra={"tunnel": request.tunnel_id, "error": str(broken)})
+        except Exception:
+            logger.exception("tunnel_failed", extra={"tunnel": request.tunnel_id})
         finally:
             call.cancel()
 

@@ -65,7 +65,8 @@ class Waiting:
 class ContainerRecord:
     """One container of a pod: its newest run, the ended one before that, and when to try next.
 
-    ``failures`` counts ends (or failed attempts to start) in a row; ``retry_at_unix_s`` is the earliest next start.
+    ``failures`` counts ends in a row, ``refusals`` the attempts since then that came to no run (a failed pull);
+    ``retry_at_unix_s`` is the earliest next start.
     ``started`` and ``ready`` are what the probes have found; they outlive the agent so that a restart of the agent does
     not take a healthy pod out of its services.
     """
@@ -77,6 +78,7 @@ class ContainerRecord:
     waiting: Waiting | None = None
     started: bool = False
     ready: bool = False
+    refusals: int = 0
 
     def with_ended(self, ended: Ended, *, failures: int, retry_at_unix_s: float) -> ContainerRecord:
         """The record after the newest run has ended."""
@@ -89,7 +91,7 @@ class ContainerRecord:
     def with_run(self, run: Run) -> ContainerRecord:
         """The record once a new run is about to be created; the run before becomes the last state."""
         last = self.run if self.run is not None and self.run.ended is not None else self.last
-        return replace(self, run=run, last=last, waiting=None, started=False, ready=False)
+        return replace(self, run=run, last=last, refusals=0, waiting=None, started=False, ready=False)
 
     @property
     def next_attempt(self) -> int:

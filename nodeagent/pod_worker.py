@@ -19,6 +19,7 @@ from typing import Any
 from flotilla.api.objects import KubeObject, is_deleting, uid_of
 from nodeagent import lifecycle
 from nodeagent.container_worker import ContainerWorker, containers_of
+from nodeagent.ends import UNKNOWN_END
 from nodeagent.lifecycle import Action, PrepareSandbox, ReleaseSandbox, StartContainer, StopContainer
 from nodeagent.pod_context import PodContext
 from nodeagent.pod_events import pod_event
@@ -59,7 +60,7 @@ def _forget_boot(record: PodRecord, state: PodState) -> None:
     again = lifecycle.restart_policy(record.pod) != "Never"
     initial = {each["name"] for each in lifecycle.init_containers(record.pod)}
     state.initialized = state.initialized and not again
-    lost = Ended(255, "ContainerStatusUnknown", time.time(), REBOOTED)
+    lost = Ended(255, UNKNOWN_END, time.time(), REBOOTED)
     for name, each in state.containers.items():
         run = each.record.run
         if run is not None and (run.ended is None or (again and name in initial)):
@@ -261,6 +262,8 @@ class PodWorker:
             self._state.stop = replace(before, kind=kind, grace_s=max(0.0, earliest - before.since_unix_s))
         else:
             return
+        # The deadline stands also if this agent dies before the status, which a stop need not change.
+        self.save()
         for worker in self._workers.values():
             worker.abandon()
             worker.hurry()

@@ -12,7 +12,7 @@ import asyncio
 import logging
 from collections.abc import Iterable
 
-from flotilla.api.objects import KubeObject, name_of, namespace_of, uid_of
+from flotilla.api.objects import KubeObject, is_deleting, name_of, namespace_of, uid_of
 from nodeagent.assigned import CONFIG_MAPS, ENDPOINT_SLICES, PODS, SECRETS, SERVICES, Assignments, ObjectKey
 from nodeagent.container_worker import containers_of
 from nodeagent.metrics.sampler import TrackedContainer
@@ -32,8 +32,8 @@ class Worker:
         self.assignments = assignments
         self._context, self._services = context, services
         self._pods: dict[str, PodWorker] = {}
-        # Pods that have ended here and that the server has yet to take back.
-        self._ended: set[str] = set()
+        # Pods that have ended here and that the server has yet to take back; whether they were being deleted then.
+        self._ended: dict[str, bool] = {}
         self._spoken = False
         self._group: asyncio.TaskGroup | None = None
 
@@ -101,12 +101,16 @@ class Worker:
 
     def _reconcile(self) -> None:
         assigned = {uid_of(pod): pod for pod in self.assignments.all(PODS)}
-        self._ended &= assigned.keys()
+        self._ended = {uid: deleting for uid, deleting in self._ended.items() if uid in assigned}
         for uid, pod in assigned.items():
             worker = self._pods.get(uid)
             if worker is None:
                 if uid not in self._ended:
                     self._add(uid, pod)
+                elif is_deleting(pod) and not self._ended[uid]:
+                    # The server takes a pod back only if it was being deleted when it heard of its end.
+                    self._ended[uid] = True
+                    self._context.report(pod, pod.get("status") or {}, terminated=True)
             elif worker.assigned is not pod:
                 worker.update(pod)
         if self._spoken and self.assignments.settled:
@@ -122,6 +126,8 @@ class Worker:
 
     async def _work(self, uid: str, worker: PodWorker) -> None:
         """Run a pod's worker; one that fails by a defect is begun anew from the pod's record, ever more slowly."""
+        task = asyncio.current_task()
+        assert task is not None
         failures = 0
         while True:
             try:
@@ -130,9 +136,12 @@ class Worker:
             except Exception:
                 failures += 1
                 logger.exception("pod_worker_failed", extra={"pod_uid": uid})
+                if task.cancelling():
+                    # A task group that is cancelled while it fails raises the failure only (Python 3.11).
+                    raise asyncio.CancelledError from None
             await asyncio.sleep(retry_delay_s(failures))
             record = self._context.store.load_one(uid)
             worker = PodWorker(worker.assigned, self._context, record=record)
             self._pods[uid] = worker
         del self._pods[uid]
-        self._ended.add(uid)
+        self._ended[uid] = is_deleting(worker.assigned)

@@ -133,6 +133,8 @@ class PodCgroups:
                 found.update(
                     child.name.removeprefix("pod") for child in _children(directory) if child.name[:3] == "pod"
                 )
+        for directory in self.layout.directories(f"{self.parent}/supervise"):
+            found.update(child.name for child in _children(directory))
         return found
 
     def remove_stray(self, uid: str) -> None:

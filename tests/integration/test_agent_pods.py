@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from nodeagent.leftovers import Claims, clear_containers, clear_node
-from nodeagent.pod_state import ContainerRecord
+from nodeagent.pod_state import ContainerRecord, Ended, PodRecord, Waiting
 from nodeagent.runtime.containers import NewContainer
 from tests.integration.agent_lab import (
     DEADLINE_S,
@@ -347,3 +347,89 @@ async def test_after_a_reboot_pods_start_again(bench: Bench) -> None:
     [adopted] = second.resume()
     await second.reports.until(lambda: main_status(adopted)["restartCount"] == 1 and is_ready(adopted))
     assert main_status(adopted)["lastState"]["terminated"]["reason"] == "ContainerStatusUnknown"
+
+
+async def test_a_restarted_agent_keeps_the_deadline_of_a_stop(bench: Bench) -> None:
+    """A grace period that has begun goes on where it was when the agent died."""
+    node = bench.node()
+    pod = pod_of("sleep 1000")
+    worker = node.add(pod)
+    await node.reports.until(lambda: is_ready(worker))
+    gone = deleted(pod, 600)
+    worker.update(gone)
+    await node.reports.until(lambda: "Killing" in {event.reason for event in node.reports.events})
+    stop = worker.state.stop
+    await node.stop()
+    second = bench.node()
+    [adopted] = second.resume()
+    adopted.update(gone)
+    await second.reports.until(lambda: "Killing" in {event.reason for event in second.reports.events})
+    assert adopted.state.stop == stop
+    adopted.update(deleted(pod, 0))
+    await second.reports.until(lambda: "uid-web" in second.reports.terminated)
+
+
+async def test_a_restarted_agent_removes_the_run_before(bench: Bench) -> None:
+    """The container of a run that has been replaced goes, though the agent that replaced it died first."""
+    node = bench.node()
+    worker = node.add(pod_of("sleep 1000"))
+    await node.reports.until(lambda: is_ready(worker))
+    run = worker.state.container("main").record.run
+    assert run is not None
+    await node.stop()
+    last = replace(run, id=os.urandom(32).hex(), attempt=0, ended=Ended(1, "Error", time.time()))
+    bundle, rootfs = node.containers.bundle(last.id), node.context.starter.rootfs(last.id)
+    bundle.mkdir()
+    rootfs.mkdir()
+    record = node.context.store.load()["uid-web"]
+    replaced = ContainerRecord(run=replace(run, attempt=1), last=last, started=True, ready=True)
+    node.context.store.save("uid-web", replace(record, containers={"main": replaced}))
+    second = bench.node()
+    [adopted] = second.resume()
+    await second.reports.until(lambda: not bundle.exists() and not rootfs.exists())
+    assert pid_of(second, adopted) == pid_of(node, worker)
+
+
+async def test_a_failed_start_leaves_no_container(bench: Bench) -> None:
+    """What the runtime had made of a run that could not be started goes at once, not with the next attempt."""
+    node = bench.node()
+    worker = node.add(pod_of("", command=["/no/such"]))
+    await node.reports.until(
+        lambda: main_status(worker)["state"].get("waiting", {}).get("reason") == "RunContainerError"
+    )
+    rootfs = bench.directory / "data/rootfs"
+    await node.reports.until(lambda: not node.containers.known() and not list(rootfs.iterdir()))
+
+
+async def test_failed_pulls_do_not_count_as_crashes(bench: Bench) -> None:
+    """The first crash restarts at once, however often the image could not be had before."""
+    node = bench.node()
+    pod = pod_of("sleep 1000")
+    store = node.context.store
+    refused = ContainerRecord(refusals=5, waiting=Waiting("ErrImagePull", "", 0.0))
+    store.save("uid-web", PodRecord(pod, "boot-1", time.time(), containers={"main": refused}))
+    [worker] = node.resume()
+    await node.reports.until(lambda: is_ready(worker))
+    os.kill(pid_of(node, worker), signal.SIGKILL)
+    await node.reports.until(lambda: main_status(worker)["restartCount"] == 1 and is_ready(worker))
+    record = worker.state.container("main").record
+    assert (record.failures, record.refusals) == (1, 0)
+
+
+async def test_a_container_that_cannot_be_removed_keeps_its_pod(bench: Bench) -> None:
+    """A pod is not reported gone while the runtime does not let go of its container; that is tried again."""
+    node = bench.node()
+    pod = pod_of("sleep 1000")
+    worker = node.add(pod)
+    await node.reports.until(lambda: is_ready(worker))
+    run = worker.state.container("main").record.run
+    assert run is not None
+    state, hidden = node.containers.runtime.root / run.id / "state.json", bench.directory / "state.json"
+    state.rename(hidden)
+    state.mkdir()
+    worker.update(deleted(pod, 0))
+    await node.reports.until(lambda: worker.state.sandbox_failures > 0)
+    assert "uid-web" not in node.reports.terminated
+    state.rmdir()
+    hidden.rename(state)
+    await node.reports.until(lambda: "uid-web" in node.reports.terminated)

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from nodeagent.volumes.fields import NodeResources
-from nodeagent.volumes.volumes import VolumeError, Volumes
+from nodeagent.volumes.payload import VolumeError
+from nodeagent.volumes.volumes import Volumes
 
 pytestmark = pytest.mark.root
 
