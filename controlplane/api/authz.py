@@ -6,6 +6,8 @@ no objects, and nodes, services, endpoints and pods for discovering what to scra
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from controlplane.api.authn import MASTERS, User
@@ -13,9 +15,19 @@ from controlplane.api.request_info import RequestInfo
 from flotilla.api.errors import ApiError, forbidden
 
 MONITORING = "system:monitoring"
-_READ = frozenset({"get", "list", "watch"})
-_MONITORED = frozenset({"nodes", "services", "endpoints", "endpointslices", "pods"})
-_REVIEWS = frozenset({"selfsubjectreviews", "selfsubjectaccessreviews", "selfsubjectrulesreviews"})
+_READ = ("get", "list", "watch")
+_MONITORED = ("endpoints", "endpointslices", "nodes", "pods", "services")
+_REVIEWS = ("selfsubjectreviews", "selfsubjectaccessreviews", "selfsubjectrulesreviews")
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Verbs on resources, or on paths if there are ``paths``; ``*`` stands for all of them."""
+
+    verbs: Sequence[str]
+    groups: Sequence[str] = ()
+    resources: Sequence[str] = ()
+    paths: Sequence[str] = ()
 
 
 class Authorizer(Protocol):
@@ -23,6 +35,9 @@ class Authorizer(Protocol):
 
     def allows(self, user: User, info: RequestInfo) -> bool:
         """Whether ``user`` may do what ``info`` says."""
+
+    def rules(self, user: User) -> Sequence[Rule]:
+        """All that ``user`` may do, for people to read; in every namespace alike."""
 
 
 class GroupAuthorizer:
@@ -36,6 +51,14 @@ class GroupAuthorizer:
         if MONITORING not in user.groups or info.verb not in _READ:
             return False
         return not info.is_resource or (info.plural in _MONITORED and not info.subresource)
+
+    def rules(self, user: User) -> Sequence[Rule]:
+        found = [Rule(("create",), ("authentication.k8s.io", "authorization.k8s.io"), _REVIEWS)]
+        if MASTERS in user.groups:
+            found += [Rule(("*",), ("*",), ("*",)), Rule(("*",), paths=("*",))]
+        elif MONITORING in user.groups:
+            found += [Rule(_READ, ("*",), _MONITORED), Rule(_READ, paths=("*",))]
+        return found
 
 
 def authorize(authorizer: Authorizer, user: User, info: RequestInfo) -> None:

@@ -101,26 +101,17 @@ def metrics_group() -> GroupVersion:
 
 
 def review_groups() -> tuple[GroupVersion, ...]:
-    """The questions a client may ask about itself; they are answered and stored nowhere."""
-    create = ("create",)
-    whoami = Served(
-        plural="selfsubjectreviews",
-        singular="selfsubjectreview",
-        kind="SelfSubjectReview",
-        namespaced=False,
-        verbs=create,
-    )
-    can_i = Served(
-        plural="selfsubjectaccessreviews",
-        singular="selfsubjectaccessreview",
-        kind="SelfSubjectAccessReview",
-        namespaced=False,
-        verbs=create,
-    )
+    """The questions about who a client is and what it or another may do; they are answered and stored nowhere."""
+    can_i = ("SelfSubjectAccessReview", "SelfSubjectRulesReview", "SubjectAccessReview")
     return (
-        GroupVersion("authentication.k8s.io", "v1", [whoami]),
-        GroupVersion("authorization.k8s.io", "v1", [can_i]),
+        GroupVersion("authentication.k8s.io", "v1", [_review("SelfSubjectReview")]),
+        GroupVersion("authorization.k8s.io", "v1", [_review(kind) for kind in can_i]),
     )
+
+
+def _review(kind: str) -> Served:
+    singular = kind.lower()
+    return Served(plural=f"{singular}s", singular=singular, kind=kind, namespaced=False, verbs=("create",))
 
 
 class Catalog:

@@ -303,6 +303,7 @@ async def test_objects_made_by_command(kubectl: Kubectl) -> None:
     await kubectl("run", "ran", "--image=busybox", "--env=A=B")
     assert "admin" in await kubectl("auth", "whoami")
     assert (await kubectl("auth", "can-i", "create", "pods")).strip() == "yes"
+    assert "*.*" in await kubectl("auth", "can-i", "--list")
     assert "no kind" not in await kubectl("delete", "deployment", "made", "--cascade=orphan", "--wait=false")
 
 

@@ -14,11 +14,12 @@ from prometheus_client import CollectorRegistry
 
 from controlplane.api.authn import CertificateAuthenticator, Credentials, User
 from controlplane.api.authz import GroupAuthorizer, refusal
-from controlplane.api.request_info import read_request
+from controlplane.api.request_info import RequestInfo, read_request
 from controlplane.api.server import ApiServer, ServerTls
 from controlplane.pki import ClusterPki, ensure_cluster_pki
 from flotilla.api.errors import ApiError
 
+REVIEWS = "authorization.k8s.io"
 SUBJECT = ((("organizationName", "dev"),), (("organizationName", "ops"),), (("commonName", "ann"),))
 
 
@@ -86,6 +87,22 @@ def test_the_subject_names_user_and_groups() -> None:
     """The common name is the user, each organization a group."""
     user = CertificateAuthenticator().authenticate(Credentials({"subject": SUBJECT}, ""))
     assert user == User("ann", ("dev", "ops", "system:authenticated"))
+
+
+@pytest.mark.parametrize("groups", [("system:masters",), ("system:monitoring",), ()])
+def test_the_rules_that_are_listed_are_those_that_hold(groups: tuple[str, ...]) -> None:
+    """What the list of a user's rules names is allowed, and what it does not name is not."""
+    authorizer, user = GroupAuthorizer(), User("ann", groups)
+    kinds = (("", "pods"), ("", "secrets"), ("apps", "deployments"), (REVIEWS, "selfsubjectrulesreviews"))
+    for verb in ("get", "create", "delete"):
+        named = any({verb, "*"} & {*rule.verbs} and rule.paths for rule in authorizer.rules(user))
+        assert authorizer.allows(user, RequestInfo("/metrics", verb)) is named
+        for group, plural in kinds:
+            named = any(
+                {verb, "*"} & {*rule.verbs} and {group, "*"} & {*rule.groups} and {plural, "*"} & {*rule.resources}
+                for rule in authorizer.rules(user)
+            )
+            assert authorizer.allows(user, RequestInfo("", verb, True, group, "v1", "default", plural)) is named
 
 
 @pytest.mark.parametrize("certificate", [None, {}, {"subject": ((("organizationName", "dev"),),)}])

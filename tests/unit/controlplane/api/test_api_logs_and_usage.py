@@ -95,3 +95,25 @@ async def test_who_am_i_and_what_may_i_do(api: Any) -> None:
     may = await api.post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", question)
     assert (may.status, may.body["status"]["allowed"]) == (201, True)
     assert (await api.post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", {"spec": {}})).status == 400
+
+
+async def test_what_may_i_and_others_do_at_all(api: Any) -> None:
+    """SelfSubjectRulesReview lists the caller's rules, SubjectAccessReview answers for any user and groups."""
+    reviews = "/apis/authorization.k8s.io/v1"
+    listed = await api.post(f"{reviews}/selfsubjectrulesreviews", {"spec": {"namespace": "default"}})
+    assert listed.status == 201
+    assert {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]} in listed.body["status"]["resourceRules"]
+    assert listed.body["status"]["nonResourceRules"] == [{"verbs": ["*"], "nonResourceURLs": ["*"]}]
+    assert listed.body["status"]["incomplete"] is False
+    assert (await api.post(f"{reviews}/selfsubjectrulesreviews", {"spec": {}})).status == 400
+
+    async def may(verb: str, **subject: Any) -> tuple[int, Any]:
+        spec = {"resourceAttributes": {"verb": verb, "resource": "pods"}} | subject
+        answer = await api.post(f"{reviews}/subjectaccessreviews", {"spec": spec})
+        return answer.status, answer.body.get("status")
+
+    assert await may("list", user="prometheus", groups=["system:monitoring"]) == (201, {"allowed": True})
+    refused = await may("delete", user="prometheus", groups=["system:monitoring"])
+    assert refused[1]["allowed"] is False and 'User "prometheus" cannot delete' in refused[1]["reason"]
+    assert (await may("list"))[0] == 400
+    assert (await may("list", user="ann", groups="admins"))[0] == 400
