@@ -58,8 +58,15 @@ async def read_object(call: Call, resource: Resource) -> KubeObject:
 
 
 def write_options(call: Call, *, subresource: str = "", ownership: Ownership = Ownership.ALWAYS) -> WriteOptions:
-    """How the request wants to be written."""
+    """How the request wants to be written. NotAcceptable, BadRequest for what could not be answered afterwards."""
+    _require_answerable(call)
     return WriteOptions(manager=call.manager, subresource=subresource, dry_run=call.dry_run, ownership=ownership)
+
+
+def _require_answerable(call: Call) -> None:
+    """Refuse a form of the answer that there is not before anything is stored, not after."""
+    if call.form.kind:
+        check_include(call.query.get("includeObject", ""))
 
 
 def answer(call: Call, resource: Resource, obj: KubeObject, *, status: int = 200) -> web.Response:
@@ -215,6 +222,7 @@ def _read_config(call: Call, resource: Resource, data: bytes) -> KubeObject:
 
 async def read_delete_options(call: Call) -> DeleteOptions:
     """The options of a delete, from the body or the query."""
+    _require_answerable(call)
     data = await read_body(call.request)
     body: KubeObject = {}
     if data:

@@ -169,6 +169,17 @@ async def test_protobuf_is_refused_so_that_clients_fall_back(api: Any) -> None:
     assert (await api.get(CONFIG_MAPS, headers={"Accept": f"{protobuf},application/json"})).status == 200
 
 
+async def test_an_answer_that_can_not_be_given_is_refused_before_the_write(api: Any) -> None:
+    """A write whose answer is wanted in a form that there is not, 406 or 400, stores and deletes nothing."""
+    table = "application/json;as=Table;v=v1;g=meta.k8s.io"
+    body = {"metadata": {"name": "a"}}
+    assert (await refused(api, CONFIG_MAPS, body, headers={"Accept": "text/html"}))[0] == 406
+    assert (await refused(api, f"{CONFIG_MAPS}?includeObject=Some", body, headers={"Accept": table}))[0] == 400
+    await api.post(CONFIG_MAPS, body)
+    assert (await api.ask("DELETE", f"{CONFIG_MAPS}/a", headers={"Accept": "text/html"})).status == 406
+    assert (await api.get(f"{CONFIG_MAPS}/a")).status == 200
+
+
 async def test_unknown_paths_and_methods(api: Any) -> None:
     """A path that stands for nothing is 404, a method that a path does not have 405, both with a Status."""
     for path in ("/foo", "/api/v2/pods", "/api/v1/foos", "/apis/foo/v1/bars", f"{CONFIG_MAPS}/a/foo"):
