@@ -43,10 +43,11 @@ class LayerBlob:
 
 @dataclass(frozen=True, slots=True)
 class LayerLimits:
-    """What one layer may come to when unpacked."""
+    """What one layer may come to when unpacked, and how much memory unpacking may take."""
 
     unpacked_bytes: int = 64 << 30
     entries: int = 4_000_000
+    memory_bytes: int = 1 << 30
 
 
 def chain_ids(diff_ids: Sequence[str]) -> list[str]:
@@ -120,6 +121,7 @@ class LayerStore:
                 lowers=tuple(str(path) for path in reversed(targets[:position])),
                 limit_bytes=self._limits.unpacked_bytes,
                 limit_entries=self._limits.entries,
+                limit_memory_bytes=self._limits.memory_bytes,
             )
             for position in missing
         ]

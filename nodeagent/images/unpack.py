@@ -17,6 +17,7 @@ import gzip
 import hashlib
 import json
 import os
+import resource
 import subprocess
 import sys
 import tarfile
@@ -40,6 +41,7 @@ class UnpackJob:
     lowers: tuple[str, ...]
     limit_bytes: int
     limit_entries: int
+    limit_memory_bytes: int
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -116,8 +118,13 @@ def unpack(job: UnpackJob) -> int:
 def main() -> None:
     os.umask(0)
     jobs = [UnpackJob(**job) for job in json.load(sys.stdin)]
+    # An entry's extended header is read into memory whole, however long it says that it is.
+    limit_bytes = max(job.limit_memory_bytes for job in jobs)
+    resource.setrlimit(resource.RLIMIT_AS, (limit_bytes, limit_bytes))
     try:
         answer: dict[str, Any] = {"sizes_bytes": [unpack(job) for job in jobs]}
+    except MemoryError:
+        answer = {"error": f"the layer takes more than {limit_bytes} bytes of memory to unpack"}
     except (LayerError, tarfile.TarError, OSError, EOFError, ValueError) as error:
         answer = {"error": str(error) or type(error).__name__}
     json.dump(answer, sys.stdout)

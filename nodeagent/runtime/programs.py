@@ -10,6 +10,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from nodeagent.runtime.image_files import read_image_file
+
 _LOADERS = ("lib/ld-linux.so.2", "lib/ld-musl-i386.so.1", "lib/ld-linux-armhf.so.3", "lib/ld-musl-armhf.so.1")
 _ELF_32_BIT = b"\x7fELF\x01"
 
@@ -24,12 +26,4 @@ def has_small_programs(rootfs: Path, arguments: Sequence[str], search: Sequence[
 
 
 def _is_small(rootfs: Path, path: str) -> bool:
-    """The first file of that path decides; a link that leads out of the image does not count."""
-    file = rootfs / path.lstrip("/")
-    try:
-        if not file.resolve(strict=True).is_relative_to(rootfs.resolve()):
-            return False
-        with file.open("rb") as opened:
-            return opened.read(len(_ELF_32_BIT)) == _ELF_32_BIT
-    except OSError:
-        return False
+    return read_image_file(rootfs, path, limit_bytes=len(_ELF_32_BIT)) == _ELF_32_BIT

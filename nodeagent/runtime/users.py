@@ -1,7 +1,6 @@
 """Which user a container runs as, by the image's own user and group files.
 
-Names belong to the image, so they are looked up in its ``/etc/passwd`` and ``/etc/group``, which are read without ever
-leaving the root file system: an image decides what a link in it points to.
+Names belong to the image, so they are looked up in its ``/etc/passwd`` and ``/etc/group``.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nodeagent.runtime.errors import ContainerConfigError
+from nodeagent.runtime.image_files import read_image_file
 
 _LIMIT_BYTES = 1 << 20
 
@@ -42,14 +42,7 @@ class _Group:
 
 
 def _lines(rootfs: Path, name: str) -> list[list[str]]:
-    path = rootfs / "etc" / name
-    try:
-        if not path.resolve(strict=True).is_relative_to(rootfs.resolve()):
-            return []
-        with path.open("rb") as file:
-            text = file.read(_LIMIT_BYTES).decode("utf-8", errors="replace")
-    except OSError:
-        return []
+    text = (read_image_file(rootfs, f"etc/{name}", limit_bytes=_LIMIT_BYTES) or b"").decode("utf-8", errors="replace")
     return [line.split(":") for line in text.splitlines() if line and not line.startswith("#")]
 
 

@@ -229,6 +229,14 @@ def test_limits(tmp_path: Path) -> None:
         store.load(write_archive(tmp_path / "many.tar", {"many": many}))
 
 
+def test_memory_is_limited(tmp_path: Path) -> None:
+    """A layer whose header claims to be endless costs the node no more memory than unpacking may take."""
+    store = ImageStore(tmp_path / "images", limits=LayerLimits(memory_bytes=192 << 20))
+    greedy = make_image([layer(entry("x", b"", pax_headers={"comment": "x" * (128 << 20)}))], compress=True)
+    with pytest.raises(ImagePullError, match="bytes of memory to unpack"):
+        store.load(write_archive(tmp_path / "greedy.tar", {"greedy": greedy}))
+
+
 def test_wrong_diff_id_is_refused(store: ImageStore, tmp_path: Path) -> None:
     """A layer whose content is not what the image's configuration names is refused."""
     forged = make_image([layer(entry("a", b"1"))], compress=True, diff_ids=[f"sha256:{'0' * 64}"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,8 @@ def test_small_programs_are_recognized(tmp_path: Path) -> None:
     (tmp_path / "bin/small").write_bytes(b"\x7fELF\x01\x01")
     assert has_small_programs(tmp_path, ["small"], ["/usr/bin", "/bin"])
     assert has_small_programs(tmp_path, ["/bin/small"], [])
+    os.mkfifo(tmp_path / "bin/pipe")
+    assert not has_small_programs(tmp_path, ["/bin/pipe"], [])
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib/ld-linux.so.2").symlink_to("i386/ld.so")
     assert has_small_programs(tmp_path, ["app"], ["/bin"])

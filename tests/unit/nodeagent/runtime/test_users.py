@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,13 @@ def test_run_as_non_root_is_checked(rootfs: Path) -> None:
     assert resolve_user(rootfs, "web", {"runAsNonRoot": True}, {}).uid == 100
     with pytest.raises(ContainerConfigError, match="runAsNonRoot"):
         resolve_user(rootfs, "", {"runAsNonRoot": True}, {})
+
+
+def test_a_pipe_in_place_of_a_user_file_is_none(rootfs: Path) -> None:
+    """An image cannot make the agent wait for a writer that never comes."""
+    (rootfs / "etc/passwd").unlink()
+    os.mkfifo(rootfs / "etc/passwd")
+    assert resolve_user(rootfs, "4711", {}, {}) == User(4711, 0, (), "/")
 
 
 def test_user_files_outside_the_image_are_not_read(rootfs: Path, tmp_path: Path) -> None:
