@@ -77,7 +77,7 @@ class CacheOptions:
     """Bounds of what the cache keeps beside the present state, and how long a consistent read waits."""
 
     window_events: int = 20_000
-    window_bytes: int = 16 << 20
+    window_bytes: int = 8 << 20
     decoded_bytes: int = 4 << 20
     barrier_timeout_s: float = 2.0
 
@@ -337,6 +337,10 @@ class Cache:
         self.counters.events += 1
         self._window.append(event)
         self._publish(event)
+        if held is not None:
+            self._decoded.supersede(held)
+        if event.type == "DELETED":
+            self._decoded.supersede(event.entry)
 
     @staticmethod
     def _deletion(held: Entry | None, change: Change) -> CacheEvent | None:

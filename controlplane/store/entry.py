@@ -3,13 +3,14 @@
 Fifty thousand decoded Pods would cost 14 KB each and make every full garbage collection stop the loop for a second, so
 an entry holds bytes. Those bytes carry the resourceVersion already: it is spliced in at the front of ``metadata``
 without decoding the object, and every reader and watcher shares them. Decoded objects live in :class:`DecodedObjects`,
-bounded by the bytes that they were decoded from.
+bounded by the bytes that they were decoded from. Most states are read once, by those who handle the change: what has
+been superseded is let go long before the bound is reached.
 """
 
 from __future__ import annotations
 
 import sys
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from flotilla.api.registry import Resource
 
 METADATA_START = b'"metadata":{'
+SUPERSEDED_ENTRIES = 128
 
 
 class _Owner(msgspec.Struct, gc=False):
@@ -98,6 +100,7 @@ class DecodedObjects:
         self._maximum_bytes = maximum_bytes
         self._held: OrderedDict[Entry, None] = OrderedDict()
         self._held_bytes = 0
+        self._superseded: deque[Entry] = deque()
 
     def hold(self, entry: Entry) -> None:
         """Count ``entry``, just decoded, and drop what no longer fits."""
@@ -107,6 +110,16 @@ class DecodedObjects:
             oldest, _ = self._held.popitem(last=False)
             self._held_bytes -= len(oldest.data)
             oldest.forget_decoded()
+
+    def supersede(self, entry: Entry) -> None:
+        """A newer state stands in the place of ``entry``: keep it decoded for as long as the change is handled."""
+        self._superseded.append(entry)
+        if len(self._superseded) > SUPERSEDED_ENTRIES:
+            past = self._superseded.popleft()
+            if past in self._held:
+                del self._held[past]
+                self._held_bytes -= len(past.data)
+                past.forget_decoded()
 
 
 def read_entry(resource: Resource, item: KeyValue, decoded: DecodedObjects) -> Entry:

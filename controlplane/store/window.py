@@ -1,7 +1,8 @@
 """The recent past: events that a watcher may still resume from.
 
-Bounded by count and by bytes, whichever is reached first. ``floor`` is the revision from which on nothing is missing;
-whoever wants to resume from before it has to read the present state again.
+Bounded by count and by bytes, whichever is reached first; what an event and its entry take beside their data counts.
+``floor`` is the revision from which on nothing is missing; whoever wants to resume from before it has to read the
+present state again.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from controlplane.store.store import CompactedError
 from controlplane.store.subscription import CacheEvent
 
 SHARED_FORMS = 256
+EVENT_BYTES = 500
 
 
 class EventWindow:
@@ -30,12 +32,12 @@ class EventWindow:
         """Add the newest event, dropping the oldest that no longer fit."""
         events = self._events
         events.append(event)
-        self._bytes += len(event.entry.data)
+        self._bytes += len(event.entry.data) + EVENT_BYTES
         if len(events) > SHARED_FORMS:
             events[-SHARED_FORMS].forget_encoded()
         while len(events) > self._maximum_events or self._bytes > self._maximum_bytes:
             oldest = events.popleft()
-            self._bytes -= len(oldest.entry.data)
+            self._bytes -= len(oldest.entry.data) + EVENT_BYTES
             self.floor = oldest.revision
 
     def restart(self, revision: int) -> None:

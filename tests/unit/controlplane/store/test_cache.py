@@ -106,7 +106,7 @@ async def test_subscription_resumes_from_a_revision(store: MemoryStore, cache: C
         cache.subscribe([CONFIG_MAPS], since=cache.revision + 1)
 
 
-@pytest.mark.parametrize("options", [CacheOptions(window_events=3), CacheOptions(window_bytes=3 * 140)])
+@pytest.mark.parametrize("options", [CacheOptions(window_events=3), CacheOptions(window_bytes=3 * 640)])
 async def test_window_is_bounded(store: MemoryStore, options: CacheOptions) -> None:
     """Events beyond the window's bounds can't be resumed from; all later ones can."""
     async with running_cache(store, options) as cache:

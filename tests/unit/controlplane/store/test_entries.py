@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from controlplane.store.entry import DecodedObjects, deleted_entry, read_entry, stamped
+from controlplane.store.entry import SUPERSEDED_ENTRIES, DecodedObjects, deleted_entry, read_entry, stamped
 from controlplane.store.store import KeyValue
 from flotilla.api.objects import decode, encode
 from flotilla.api.resources import CONFIG_MAPS, DEPLOYMENTS, PODS
@@ -83,3 +83,17 @@ def test_decoded_objects_are_shared_until_there_are_too_many() -> None:
         assert entry.obj["metadata"]["name"] == entry.name
     assert entries[0].obj is not first
     assert entries[0].obj == first
+
+
+def test_superseded_states_are_let_go_first() -> None:
+    """A state that was superseded stays decoded while the change is handled, and leaves its room to present ones."""
+    decoded = DecodedObjects(maximum_bytes=1 << 20)
+    present, *past = [read_entry(PODS, item(stored(f"a{number}")), decoded) for number in range(SUPERSEDED_ENTRIES + 2)]
+    objects = [entry.obj for entry in past]
+    shown = present.obj
+    for entry in past:
+        decoded.supersede(entry)
+    assert past[0].obj is not objects[0]
+    assert past[0].obj == objects[0]
+    assert all(entry.obj is obj for entry, obj in zip(past[1:], objects[1:], strict=True))
+    assert present.obj is shown
