@@ -7,7 +7,9 @@ VENV="$ROOT/.venv"
 LOG="$CACHE/deploy.log"
 FLOTILLA="$VENV/bin/flotilla"
 
-RUNTIME_PACKAGES=(ca-certificates conmon curl etcd-server iproute2 nftables prometheus python3 python3-venv runc skopeo zstd)
+RUNTIME_PACKAGES=(
+    ca-certificates conmon curl etcd-server iproute2 nftables prometheus python3 python3-venv runc skopeo zstd
+)
 QUIET_SERVICES=(etcd prometheus)
 
 say() { printf '        %s\n' "$*"; }
@@ -121,9 +123,9 @@ ensure_python() {
     done_ "Python side in $VENV"
 }
 
-# What root makes in the clone belongs to the clone's owner, so that they can remove it.
+# What root makes in the clone, caches and compiled modules too, goes to the clone's owner, so that they can remove it.
 give_to_owner() {
-    chown -R --reference="$ROOT" "$VENV" "$CACHE" "$ROOT"/*.egg-info "$ROOT/protos" "$ROOT/flotilla/api/schema" 2>/dev/null || true
+    chown -R --from=root --reference="$ROOT" "$ROOT" 2>/dev/null || true
 }
 
 # A static busybox for the sample image: the installed one, or the package taken apart, so that a machine's own
