@@ -91,7 +91,7 @@ class Operations:
         self.store = store
         self.addresses = addresses or ServiceAddresses(cache)
         self._persistence = Persistence(store, cache)
-        self._event_leases = EventLeases(store)
+        self._event_leases = EventLeases(store, count=lambda: cache.count(EVENTS))
         self._clock = clock
 
     async def get(self, resource: Resource, namespace: str, name: str) -> KubeObject:
