@@ -31,18 +31,19 @@ class _Waiters:
         return future
 
     def succeed(self) -> None:
-        self._end()
+        self.end()
         for future in self._futures:
             if not future.done():
                 future.set_result(None)
 
     def fail(self, error: Exception) -> None:
-        self._end()
+        self.end()
         for future in self._futures:
             if not future.done():
                 future.set_exception(error)
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """Nobody waits any more."""
         self.ended = True
         self._timer.cancel()
 
@@ -67,7 +68,14 @@ class Progress:
             return
         waiters = _Waiters(timeout_s, lambda: TimeoutError(f"revision {revision} was not reached in {timeout_s} s"))
         self.let_wait(revision, waiters)
-        await waiters.join()
+        try:
+            await waiters.join()
+        except (TimeoutError, asyncio.CancelledError):
+            # The revision may be one that never comes: a client can ask for any.
+            waiters.end()
+            self._waiting = [each for each in self._waiting if not each[2].ended]
+            heapq.heapify(self._waiting)
+            raise
 
     def let_wait(self, revision: int, waiters: _Waiters) -> None:
         """Have ``waiters`` succeed once ``revision`` is reached, which may be now."""
