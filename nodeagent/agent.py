@@ -23,6 +23,7 @@ from typing import Any
 
 import flotilla
 from flotilla.api.objects import encode, name_of, namespace_of, uid_of
+from flotilla.descriptors import raise_descriptor_limit
 from nodeagent.assigned import ObjectKey
 from nodeagent.checkpoint import Checkpoint, Checkpointer
 from nodeagent.container_worker import containers_of
@@ -62,6 +63,7 @@ def run(settings: AgentSettings) -> None:
     """Keep this node until SIGTERM or SIGINT. Raises what made the agent stop otherwise."""
     gc.set_threshold(*GC_THRESHOLDS)
     keep_descriptors_private()
+    raise_descriptor_limit()
     asyncio.run(_until_signalled(_absolute(settings)))
 
 

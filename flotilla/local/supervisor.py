@@ -2,9 +2,9 @@
 
 A single-threaded loop over pidfds. A child that ends is started again at once, and with a growing delay while it keeps
 ending quickly. Children have sessions and log files of their own, so the supervisor may be killed without harm: the
-next one finds them by the recorded pid and start time and adopts those that still match the spec. SIGTERM stops the
-children in reverse order of their start; SIGHUP makes it execute itself anew, which re-reads the spec and restarts what
-differs.
+next one finds them by the recorded pid and start time and adopts those that still match the spec. A child waits at a
+gate until it has been recorded, so that none can run that no supervisor knows of. SIGTERM stops the children in reverse
+order of their start; SIGHUP makes it execute itself anew, which re-reads the spec and restarts what differs.
 
 It imports the standard library only, to stay a few megabytes small.
 """
@@ -20,9 +20,11 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from flotilla.descriptors import raise_descriptor_limit
 from flotilla.local.child import Child
 from flotilla.local.process import ProcessIdentity, identify, open_pidfd, stop_process
 from flotilla.local.rotation import rotate_if_large
@@ -41,6 +43,9 @@ from flotilla.logs import configure_logging
 
 ROTATION_PERIOD_S = 30.0
 _INHERITED = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+# Waits for a line on standard input, which comes once the child is recorded; without one nothing is started.
+_GATE = 'read -r go && exec "$@" </dev/null'
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 logger = logging.getLogger(__name__)
@@ -59,9 +64,10 @@ class _Running:
 class Supervisor:
     """Keeps the children of one spec alive; :meth:`run` returns after SIGTERM, when all have stopped."""
 
-    def __init__(self, spec: Spec, paths: SupervisorPaths) -> None:
+    def __init__(self, spec: Spec, paths: SupervisorPaths, *, lock: int) -> None:
         self._spec = spec
         self._paths = paths
+        self._lock = lock
         self._children = {child.name: child for child in spec.children}
         self._running: dict[str, _Running] = {}
         self._failures: dict[str, int] = dict.fromkeys(self._children, 0)
@@ -71,9 +77,10 @@ class Supervisor:
 
     def run(self) -> None:
         """Adopt, start, then keep going until SIGTERM or SIGINT."""
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in _SIGNALS:
             signal.signal(number, lambda *_: None)
         signal.set_wakeup_fd(self._wakeup)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         self._poller.register(self._signals, select.EPOLLIN)
         self._spec.log_dir.mkdir(parents=True, exist_ok=True)
         self._adopt()
@@ -105,6 +112,7 @@ class Supervisor:
         for name, record in reversed(read_state(self._paths.state).items()):
             descriptor = open_pidfd(record.identity)
             if descriptor is None:
+                _reap(record.identity.pid)
                 continue
             child = self._children.get(name)
             if child is not None and fingerprint(child) == record.fingerprint:
@@ -120,20 +128,23 @@ class Supervisor:
     def _start(self, name: str) -> None:
         child = self._children[name]
         try:
-            pid = _spawn(child, self._log_file(name))
+            pid, gate = _spawn(child, self._log_file(name))
         except OSError as error:
             logger.error("child_not_started", extra={"child": name, "error": str(error)})
             self._schedule(name, ran_for_s=0.0)
             return
-        identity = identify(pid)
-        descriptor = open_pidfd(identity) if identity else None
-        if identity is None or descriptor is None:
-            _reap(pid)
-            self._schedule(name, ran_for_s=0.0)
-            return
-        self._running[name] = _Running(identity, descriptor, fingerprint(child))
-        self._poller.register(descriptor, select.EPOLLIN)
-        self._remember()
+        with closing(os.fdopen(gate, "wb", buffering=0)) as opening:
+            identity = identify(pid)
+            descriptor = open_pidfd(identity) if identity else None
+            if identity is None or descriptor is None:
+                _reap(pid)
+                self._schedule(name, ran_for_s=0.0)
+                return
+            self._running[name] = _Running(identity, descriptor, fingerprint(child))
+            self._poller.register(descriptor, select.EPOLLIN)
+            self._remember()
+            with suppress(BrokenPipeError):
+                opening.write(b"\n")
         logger.info("child_started", extra={"child": name, "pid": pid})
 
     def _ended(self, descriptor: int) -> None:
@@ -169,9 +180,13 @@ class Supervisor:
         return self._spec.log_dir / f"{name}.log"
 
     def _execute_anew(self) -> None:
+        """Become a new process image that goes on holding the lock and hears of signals that come meanwhile."""
         logger.info("supervisor_reloads")
         self._remember()
-        os.execv(sys.executable, [sys.executable, "-m", "flotilla.local.supervisor", str(self._paths.directory)])
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        os.set_inheritable(self._lock, True)
+        command = [sys.executable, "-m", "flotilla.local.supervisor", str(self._paths.directory), str(self._lock)]
+        os.execv(sys.executable, command)
 
     def _stop_all(self) -> None:
         for name in reversed(self._children):
@@ -184,22 +199,32 @@ class Supervisor:
         self._remember()
 
 
-def _spawn(child: Child, log_file: Path) -> int:
-    """Start ``child`` in a session of its own, appending to its log, with a small and fixed environment."""
+def _spawn(child: Child, log_file: Path) -> tuple[int, int]:
+    """Start ``child`` in a session of its own, appending to its log, with a small and fixed environment.
+
+    Its pid, and the descriptor of its gate: a line written there lets it run, closing it without one ends it.
+    """
     environment = {key: os.environ[key] for key in _INHERITED if key in os.environ}
     environment = {"PATH": _DEFAULT_PATH, **environment, **{key: value for key, value in child.environment if value}}
-    with log_file.open("ab") as log:
-        process = subprocess.Popen(
-            child.command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=environment,
-            cwd="/",
-            start_new_session=True,
-        )
+    waiting, gate = os.pipe2(os.O_CLOEXEC)
+    try:
+        with log_file.open("ab") as log:
+            process = subprocess.Popen(
+                ["/bin/sh", "-c", _GATE, child.name, *child.command],
+                stdin=waiting,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                cwd="/",
+                start_new_session=True,
+            )
+    except OSError:
+        os.close(gate)
+        raise
+    finally:
+        os.close(waiting)
     process.returncode = 0
-    return process.pid
+    return process.pid, gate
 
 
 def _reap(pid: int) -> str:
@@ -242,12 +267,16 @@ def running_supervisor(paths: SupervisorPaths) -> ProcessIdentity | None:
 
 
 def main() -> None:
-    """``python -m flotilla.local.supervisor <run-dir>/supervisor``"""
-    paths = SupervisorPaths(Path(sys.argv[1]))
+    """``python -m flotilla.local.supervisor <run-dir>/supervisor [<descriptor of the lock already held>]``"""
+    paths, held = SupervisorPaths(Path(sys.argv[1])), sys.argv[2:]
     configure_logging("supervisor")
-    if hold_lock(paths) is None:
+    raise_descriptor_limit()
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    lock = int(held[0]) if held else hold_lock(paths)
+    if lock is None:
         raise SystemExit("another supervisor holds the lock")
-    Supervisor(read_spec(paths.spec), paths).run()
+    os.set_inheritable(lock, False)
+    Supervisor(read_spec(paths.spec), paths, lock=lock).run()
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from flotilla.local.supervision import (
     write_spec,
     write_state,
 )
-from flotilla.local.supervisor import running_supervisor
+from flotilla.local.supervisor import _spawn, running_supervisor
 
 DEADLINE_S = 10.0
 
@@ -41,6 +41,13 @@ def _until(condition: Callable[[], bool]) -> None:
 
 def _sleeper(name: str, *, seconds: int = 600) -> Child:
     return Child(name=name, command=("/bin/sleep", str(seconds)), stop_grace_s=2.0)
+
+
+def _catches(pid: int, number: signal.Signals) -> bool:
+    """Whether the process has a handler for the signal; executing another program takes it away."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    caught = next(line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:"))
+    return bool(int(caught, 16) >> (number - 1) & 1)
 
 
 class Cluster:
@@ -181,6 +188,44 @@ def test_a_changed_spec_restarts_only_what_changed(cluster: Cluster) -> None:
     assert cluster.pid("b") != before["b"]
     _until(lambda: identify(before["c"]) is None)
     assert supervisor.poll() is None
+
+
+def test_nothing_runs_unrecorded(tmp_path: Path) -> None:
+    """A child whose supervisor dies before it has recorded it never starts; one that is let through does."""
+    child = Child(name="a", command=("/bin/sh", "-c", f"cat > {tmp_path}/started"))
+    pid, gate = _spawn(child, tmp_path / "a.log")
+    os.close(gate)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) != 0
+    assert not (tmp_path / "started").exists()
+    pid, gate = _spawn(child, tmp_path / "a.log")
+    os.write(gate, b"\n")
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    os.close(gate)
+    assert (tmp_path / "started").read_bytes() == b""
+
+
+def test_a_reload_keeps_the_lock(cluster: Cluster) -> None:
+    """While the supervisor executes itself anew nobody finds the cluster unsupervised."""
+    cluster.spec(_sleeper("a"))
+    supervisor = cluster.start()
+    cluster.pid("a")
+    cluster.spec(_sleeper("a"), _sleeper("b"))
+    supervisor.send_signal(signal.SIGHUP)
+    while "b" not in read_state(cluster.paths.state):
+        found = running_supervisor(cluster.paths)
+        assert found is not None and found.pid == supervisor.pid
+
+
+def test_a_stop_during_a_reload_is_heard(cluster: Cluster) -> None:
+    """SIGTERM that comes while the supervisor executes itself anew still stops the children."""
+    cluster.spec(_sleeper("a"))
+    supervisor = cluster.start()
+    pid = cluster.pid("a")
+    supervisor.send_signal(signal.SIGHUP)
+    _until(lambda: not _catches(supervisor.pid, signal.SIGTERM))
+    supervisor.terminate()
+    assert supervisor.wait(DEADLINE_S) == 0
+    assert identify(pid) is None
 
 
 def test_sigterm_stops_everything(cluster: Cluster) -> None:
