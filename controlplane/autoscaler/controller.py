@@ -82,7 +82,8 @@ class AutoscalerReconciler:
         self._pods_moved = False
 
     def reset(self) -> None:
-        """What is kept of pods and autoscalers stays right when they come again."""
+        """What is kept of pods and autoscalers stays right when they come again; that of other pods goes."""
+        self._readiness.keep({pod.uid for pod in self._cache.list(PODS)})
 
     def keys(self, event: CacheEvent) -> Iterable[ObjectKey]:
         """Pods only tell when they became ready: their samples bring up the autoscaler, they do not."""

@@ -7,6 +7,7 @@ the second is known, and the end of it is assumed.
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -44,6 +45,10 @@ class ReadinessTracker:
         ready, known, now = condition.get("status") == "True", self._known.get(uid), self._clock()
         if known is None or known.ready != ready:
             self._known[uid] = Readiness(ready, now if uid in self._known else _told(condition, now))
+
+    def keep(self, uids: Set[str]) -> None:
+        """Forget all other pods: of those that went while events were missed none will tell."""
+        self._known = {uid: known for uid, known in self._known.items() if uid in uids}
 
     def of(self, uid: str) -> Readiness | None:
         """None if the pod has no such condition."""

@@ -31,7 +31,10 @@ class OrphanIndex:
         if event.type != "DELETED" and controller_of(entry.obj) is None:
             self._names.setdefault(entry.namespace, set()).add(entry.name)
         elif entry.namespace in self._names:
-            self._names[entry.namespace].discard(entry.name)
+            names = self._names[entry.namespace]
+            names.discard(entry.name)
+            if not names:
+                del self._names[entry.namespace]
 
     def entries(self, namespace: str) -> list[Entry]:
         """What is orphaned in the namespace and still there."""

@@ -70,6 +70,8 @@ class PodGarbageCollector:
         key = (entry.namespace, entry.name)
         if event.type == "DELETED":
             self._finished.pop(key, None)
+            if not self._cache.pods_on_node(entry.node):
+                self._missing_since_s.pop(entry.node, None)
             return []
         if not _is_finished(entry.obj):
             return [key] if entry.node and self._is_lost(entry) else []

@@ -185,7 +185,8 @@ class NodeMatrix:
                 del counts[node]
             if not counts:
                 del self._groups[group]
-            if row is not None and group in self._group_counts:
+                self._group_counts.pop(group, None)
+            elif row is not None and group in self._group_counts:
                 self._group_counts[group][row] += sign
 
     def _count_load(self, row: int, name: str) -> None:

@@ -172,6 +172,7 @@ class World:
         self.stop_s = 0.2
         self.never_ready: Callable[[KubeObject], bool] = lambda pod: False
         self.on_event: Callable[[CacheEvent], None] = lambda event: None
+        self.parts: list[Any] = []
         self._pod_numbers = 0
         self._group: asyncio.TaskGroup | None = None
 
@@ -189,7 +190,8 @@ class World:
             tasks.append(group.create_task(self.recorder.run()))
             tasks.append(group.create_task(self._run_nodes()))
             if controllers:
-                tasks += [group.create_task(each.run()) for each in self._parts()]
+                self.parts = self._parts()
+                tasks += [group.create_task(each.run()) for each in self.parts]
             yield self
             for task in tasks:
                 task.cancel()

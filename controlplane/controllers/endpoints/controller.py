@@ -47,16 +47,23 @@ class _Members:
     def observe_service(self, event: CacheEvent) -> None:
         entry = event.entry
         key = (entry.namespace, entry.name)
-        selectors = self._selectors.setdefault(entry.namespace, {})
         if event.type == "DELETED" or not has_endpoints(entry.obj):
-            selectors.pop(entry.name, None)
-            self._pods.pop(key, None)
+            self._forget(key)
             return
         selector = entry.obj["spec"]["selector"]
+        selectors = self._selectors.setdefault(entry.namespace, {})
         if selectors.get(entry.name) != selector:
             selectors[entry.name] = selector
             pods = self._cache.list(PODS, entry.namespace)
             self._pods[key] = {pod.name for pod in pods if selector.items() <= pod.labels.items()}
+
+    def _forget(self, key: ObjectKey) -> None:
+        namespace, name = key
+        selectors = self._selectors.get(namespace, {})
+        selectors.pop(name, None)
+        if not selectors:
+            self._selectors.pop(namespace, None)
+        self._pods.pop(key, None)
 
     def observe_pod(self, event: CacheEvent) -> set[ObjectKey]:
         """The Services that select the pod, or did."""
