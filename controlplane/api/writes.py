@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -42,19 +43,21 @@ STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 PATCH_TYPES = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH)
 PARALLEL_DELETIONS = 16
+MUCH_YAML_BYTES = 8 * 1024
 
 PatchFunction = Callable[[Any], Any]
 
 
 async def read_object(call: Call, resource: Resource) -> KubeObject:
     """The object in the request's body."""
-    return decode_for(
-        resource,
-        await read_body(call.request),
-        media_type_of(call.request),
-        validation=call.field_validation,
-        warnings=call.warnings,
-    )
+    data, media_type, validation = await read_body(call.request), media_type_of(call.request), call.field_validation
+    decode = partial(decode_for, resource, data, media_type, validation=validation, warnings=call.warnings)
+    return await _decoded(decode, yaml_bytes=len(data) if media_type in YAML_TYPES else 0)
+
+
+async def _decoded(decode: Callable[[], KubeObject], *, yaml_bytes: int) -> KubeObject:
+    """What ``decode`` gives. Much YAML takes seconds, and is decoded beside the loop."""
+    return decode() if yaml_bytes <= MUCH_YAML_BYTES else await asyncio.to_thread(decode)
 
 
 def write_options(call: Call, *, subresource: str = "", ownership: Ownership = Ownership.ALWAYS) -> WriteOptions:
@@ -160,7 +163,8 @@ class Writes:
         manager = call.query.get("fieldManager", "")
         if not manager:
             raise option_error("fieldManager", "Required value: is required for apply patch")
-        config = _read_config(call, resource, data)
+        yaml_bytes = 0 if _looks_like_json(data) else len(data)
+        config = await _decoded(partial(_read_config, resource, data), yaml_bytes=yaml_bytes)
         check_fields(resource, config, validation=call.field_validation, warnings=call.warnings, partial=True)
         place(resource, config, call.info.namespace, name=call.info.name)
         application = Application(
@@ -211,9 +215,13 @@ async def _gather(function: Callable[[Entry], Any], entries: Sequence[Entry]) ->
     return [task.result() for task in tasks]
 
 
-def _read_config(call: Call, resource: Resource, data: bytes) -> KubeObject:
+def _looks_like_json(data: bytes) -> bool:
+    return data.lstrip()[:1] == b"{"
+
+
+def _read_config(resource: Resource, data: bytes) -> KubeObject:
     """The configuration of an apply, JSON or YAML."""
-    config = decode_object(data, JSON_TYPES[0]) if data.lstrip()[:1] == b"{" else decode_yaml(data)
+    config = decode_object(data, JSON_TYPES[0]) if _looks_like_json(data) else decode_yaml(data)
     if not isinstance(config, dict) or not config.get("apiVersion") or not config.get("kind"):
         raise bad_request("an applied configuration must be an object with apiVersion and kind")
     require_type(resource, config)

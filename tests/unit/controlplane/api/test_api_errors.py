@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -53,6 +54,22 @@ async def test_yaml_is_read_with_the_types_of_json(api: Any) -> None:
     body = b"metadata: {name: a}\ndata: {day: 2026-01-02}\n"
     reply = await api.post(CONFIG_MAPS, body, content_type="application/yaml")
     assert reply.body["data"] == {"day": "2026-01-02"}
+
+
+async def test_much_yaml_does_not_hold_the_server(api: Any) -> None:
+    """YAML of many small values takes seconds to read; everybody else is served meanwhile."""
+    body = b"metadata: {name: a}\ndata: [" + b"1," * 100_000 + b"1]\n"
+    for method, path, content_type in (
+        ("POST", CONFIG_MAPS, "application/yaml"),
+        ("PATCH", f"{CONFIG_MAPS}/a?fieldManager=m", "application/apply-patch+yaml"),
+    ):
+        reading = asyncio.create_task(api.ask(method, path, body, content_type=content_type))
+        served = 0
+        while not reading.done():
+            await api.get("/version")
+            served += 1
+        assert (await reading).status == 400
+        assert served > 20
 
 
 async def test_an_empty_body_is_refused(api: Any) -> None:
