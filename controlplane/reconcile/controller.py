@@ -26,6 +26,7 @@ ObjectKey = tuple[str, str]
 """Namespace (``""`` for cluster-scoped objects) and name."""
 
 DEADLINE_S = 60.0
+TRANSIENT_MAXIMUM_S = 2.0  # how long after an outage of the store nothing may be done about what it held up
 
 
 class Reconciler(Protocol[K]):
@@ -125,7 +126,7 @@ class Controller(Generic[K]):
             case Failure.STALE:
                 self.queue.retry(key, at_once_first=True)
             case Failure.TRANSIENT:
-                delay_s = self.queue.retry(key)
+                delay_s = self.queue.retry(key, maximum_s=TRANSIENT_MAXIMUM_S)
                 logger.warning("reconcile_failed_for_now", extra=facts | {"retry_after_s": delay_s})
             case Failure.UNEXPECTED:
                 delay_s = self.queue.retry(key)

@@ -67,10 +67,10 @@ class WorkQueue(Generic[K]):
             timer.cancel()
         self._timers[key] = loop.call_at(due, self.add, key)
 
-    def retry(self, key: K, *, at_once_first: bool = False) -> float:
+    def retry(self, key: K, *, at_once_first: bool = False, maximum_s: float = float("inf")) -> float:
         """Add the key after its back-off, which doubles with every retry until :meth:`forget`; the delay in seconds.
 
-        With ``at_once_first`` the first retry in a row has no delay.
+        With ``at_once_first`` the first retry in a row has no delay; ``maximum_s`` is for what may pass any moment.
         """
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
@@ -78,7 +78,7 @@ class WorkQueue(Generic[K]):
             delay_s = 0.0
         else:
             exponent = min(failures, _LARGEST_EXPONENT)
-            delay_s = min(self._backoff_base_s * 2.0**exponent, self._backoff_maximum_s)
+            delay_s = min(self._backoff_base_s * 2.0**exponent, self._backoff_maximum_s, maximum_s)
         self.add_after(key, delay_s)
         return delay_s
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from prometheus_client import Counter
 
 from controlplane.reconcile.clock import Clock, utc_now
-from controlplane.reconcile.controller import describe
+from controlplane.reconcile.controller import TRANSIENT_MAXIMUM_S, describe
 from controlplane.reconcile.events import EventRecorder
 from controlplane.reconcile.failures import Failure, classify
 from controlplane.reconcile.informer import Informer
@@ -233,13 +233,13 @@ class Scheduler:
         if failure not in (Failure.STALE, Failure.DEPOSED):
             facts = {"pod": f"{pod.namespace}/{pod.name}", "error": describe(error), "failure": failure.value}
             logger.warning("bind_failed", extra=facts)
-        self._retry_later(pod)
+        self._retry_later(pod, maximum_s=TRANSIENT_MAXIMUM_S if failure is Failure.TRANSIENT else _RETRY_MAXIMUM_S)
         self._reconsider(capacity_only=True)
 
-    def _retry_later(self, pod: PodInfo) -> None:
+    def _retry_later(self, pod: PodInfo, *, maximum_s: float = _RETRY_MAXIMUM_S) -> None:
         failures = self._failures.get(pod.uid, 0)
         self._failures[pod.uid] = failures + 1
-        delay_s = min(_RETRY_BASE_S * 2.0 ** min(failures, _LARGEST_EXPONENT), _RETRY_MAXIMUM_S)
+        delay_s = min(_RETRY_BASE_S * 2.0 ** min(failures, _LARGEST_EXPONENT), maximum_s)
         asyncio.get_running_loop().call_later(delay_s, self._again, pod)
 
     def _again(self, pod: PodInfo) -> None:

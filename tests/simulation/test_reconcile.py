@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -170,6 +171,25 @@ def test_the_four_outcomes(
             await _observe(world, reconciler, objects=1, for_s=30.0)
         started = reconciler.calls[0][0]
         assert [moment - started for moment, _ in reconciler.calls] == pytest.approx(moments, abs=0.004)
+
+    virtual(scenario())
+
+
+@pytest.mark.parametrize(
+    ("error", "longest_s"), [(unavailable("no"), 2.0), (RuntimeError("a defect"), 30.0)], ids=["outage", "defect"]
+)
+def test_an_outage_is_not_outlasted_by_its_back_off(
+    virtual: Virtual, make_world: Make, error: Exception, longest_s: float
+) -> None:
+    """What an outage of a minute has held up goes on within seconds of its end; a defect is repeated less often."""
+
+    async def scenario() -> None:
+        reconciler = _Scripted([error] * 100)
+        async with make_world().running(nodes=0, controllers=False) as world:
+            await _observe(world, reconciler, objects=1, for_s=100.0)
+        moments = [moment for moment, _ in reconciler.calls]
+        longest = max(later - earlier for earlier, later in pairwise(moments))
+        assert longest == pytest.approx(longest_s, abs=0.01)
 
     virtual(scenario())
 

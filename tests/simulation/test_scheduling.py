@@ -111,15 +111,15 @@ def test_a_cordoned_node_takes_nothing(virtual: Virtual, make_world: Make, make_
 
 
 def test_an_outage_of_the_store_is_survived(virtual: Virtual, make_world: Make, make_template: Make) -> None:
-    """Pods that could not be bound while the store was away are bound when it is back."""
+    """Pods that could not be bound while the store was away are bound within seconds once it is back."""
 
     async def scenario() -> None:
         async with make_world(write_s=0.2).running(nodes=2) as world:
             for number in range(10):
                 await _pod(world, f"pod-{number}", make_template())
                 world.store.available = number < 9
-            await world.stays(lambda: True, for_s=20)
+            await world.stays(lambda: True, for_s=25)
             world.store.available = True
-            await world.until(lambda: _bound(world).total() == 10, timeout_s=15)
+            await world.until(lambda: _bound(world).total() == 10, timeout_s=4)
 
     virtual(scenario())
