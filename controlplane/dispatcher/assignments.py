@@ -152,19 +152,22 @@ def _render_pod(stored: Stored) -> Assigned:
 
 
 class Renderer:
-    """:func:`render` that remembers what every node gets, so that a thousand nodes cost one encoding."""
+    """:func:`render` that remembers what every node gets, so that a thousand nodes cost one encoding.
+
+    It goes by the object's bytes too: a revision may stand for something else in the history of a restored backup.
+    """
 
     def __init__(self) -> None:
-        self._shared: dict[ObjectKey, Assigned] = {}
+        self._shared: dict[ObjectKey, tuple[bytes, Assigned]] = {}
 
     def __call__(self, stored: Stored) -> Assigned:
         if stored.resource not in SHARED:
             return render(stored)
         key = key_of(stored)
         known = self._shared.get(key)
-        if known is None or known.resource_version != stored.revision:
-            known = self._shared[key] = render(stored)
-        return known
+        if known is None or known[1].resource_version != stored.revision or known[0] != stored.data:
+            known = self._shared[key] = (stored.data, render(stored))
+        return known[1]
 
     def forget(self, key: ObjectKey) -> None:
         """The object is gone."""

@@ -128,4 +128,7 @@ def test_shared_objects_are_rendered_once() -> None:
     first = renderer(Stored(NODES, node, 1))
     assert renderer(Stored(NODES, node, 1)) is first
     assert renderer(Stored(NODES, node, 2)) is not first
-    assert renderer(Stored(SERVICES, node, 1)).json == encode(node)
+    service = Stored(SERVICES, node, 1)
+    assert renderer(service).json == encode(node)
+    restored = Stored(SERVICES, node | {"spec": {"clusterIP": "10.43.0.9"}}, 1)
+    assert renderer(restored).json == encode(restored.obj)
