@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -118,12 +119,18 @@ class Upstream:
 
 
 class Server:
-    """The process, in the network namespace of whoever starts it."""
+    """The process, in the network namespace of whoever starts it.
 
-    def __init__(self, run_dir: Path, *, host: str = "127.0.0.1", resolvers: str = "") -> None:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = 53 if host != "127.0.0.1" else probe.getsockname()[1]
+    Without ``host`` it gets a loopback address that nobody else uses, so that its port is free for TCP as for UDP.
+    """
+
+    def __init__(self, run_dir: Path, *, host: str = "", resolvers: str = "") -> None:
+        port = 53
+        if not host:
+            host = f"127.{random.randint(1, 254)}.{random.randint(0, 255)}.{random.randint(1, 254)}"
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+                probe.bind((host, 0))
+                port = probe.getsockname()[1]
         self.address = (host, port)
         resolv_conf = run_dir / "resolv.conf"
         resolv_conf.write_text(resolvers)
