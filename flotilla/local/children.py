@@ -18,7 +18,7 @@ from flotilla.local.settings import LocalSettings
 REPOSITORY = Path(__file__).resolve().parents[2]
 SOURCE_PACKAGES = ("flotilla", "controlplane", "nodeagent", "protos")
 
-ETCD_SNAPSHOT_COUNT = 5000
+ETCD_SNAPSHOT_COUNT = 1000
 ETCD_HEARTBEAT_MILLIS = 100
 ETCD_ELECTION_TIMEOUT_MILLIS = 500  # a single member waits this long for itself after every start
 ETCD_QUOTA_BYTES = 2 * 1024**3
