@@ -277,6 +277,7 @@ class ContainerStarter:
                 container, pod_qos=qos_class(spec), node_memory_bytes=self._node.memory_bytes
             ),
             network_namespace=Path(order.sandbox.netns) if order.sandbox.netns else None,
+            cgroup_namespace=self._cgroups.layout.version == 2,
             devices=host_devices() if context.get("privileged") else (),
         )
         return build_spec(request)

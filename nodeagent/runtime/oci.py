@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flotilla.api.objects import KubeObject, encode
-from nodeagent.runtime.processes import Completed, identify, run, wait_readable
+from nodeagent.runtime.processes import Completed, run, wait_readable
 
 CALL_TIMEOUT_S = 30.0
 GATE_TIMEOUT_S = 1.0
@@ -32,9 +32,10 @@ class ContainerRuntimeError(Exception):
     @property
     def exit_code(self) -> int:
         """The code a shell would give: 127 not found, 126 not executable, else 128 as containerd reports."""
-        if "executable file not found" in self.message or "no such file or directory" in self.message:
+        message = self.message.lower()
+        if "executable file not found" in message or "no such file or directory" in message:
             return 127
-        return 126 if "permission denied" in self.message else 128
+        return 126 if "permission denied" in message else 128
 
 
 def message_of(output: str) -> str:
@@ -87,7 +88,7 @@ class OciRuntime:
     async def execute(
         self, container_id: str, process: KubeObject, *, directory: Path, timeout_s: float, limit_bytes: int
     ) -> Completed:
-        """Run one more process in a container and wait for it; past the time it is killed, not only abandoned.
+        """Run one more process in a container and wait for it; past the time it is killed with the runtime's.
 
         ``process`` is the specification's process object, ``directory`` a private place for two small files.
         Raises ContainerRuntimeError when it cannot be started.
@@ -96,9 +97,7 @@ class OciRuntime:
         await asyncio.to_thread(spec.write_bytes, encode(process))
         arguments = ("exec", "--process", str(spec), "--pid-file", str(pid_file), container_id)
         completed = await run([*self._command(), *arguments], timeout_s=timeout_s, limit_bytes=limit_bytes)
-        if completed.timed_out:
-            _kill(pid_file)
-        elif not pid_file.exists():
+        if not completed.timed_out and not pid_file.exists():
             raise ContainerRuntimeError(message_of(completed.output))
         return completed
 
@@ -132,13 +131,6 @@ async def _let_through(fifo: Path) -> bool:
     finally:
         os.close(descriptor)
     return True
-
-
-def _kill(pid_file: Path) -> None:
-    try:
-        identify(int(pid_file.read_text(encoding="ascii"))).send(9)
-    except (FileNotFoundError, ValueError, ProcessLookupError):
-        return
 
 
 def find_runtime(cgroup_version: int, root: Path, *, names: Sequence[str] = ()) -> OciRuntime:

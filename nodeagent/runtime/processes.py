@@ -64,12 +64,17 @@ class Completed:
 
 
 def _stat(pid: int) -> tuple[str, int]:
+    fields = _stat_fields(pid)
+    return (fields[0], int(fields[19])) if fields else ("", -1)
+
+
+def _stat_fields(pid: int) -> list[str]:
+    """The fields of /proc/<pid>/stat from the third, the state, on; none if there is no such process."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except (FileNotFoundError, ProcessLookupError):
-        return "", -1
-    fields = text.rpartition(")")[2].split()
-    return fields[0], int(fields[19])
+        return []
+    return text.rpartition(")")[2].split()
 
 
 def identify(pid: int) -> ProcessIdentity:
@@ -78,6 +83,35 @@ def identify(pid: int) -> ProcessIdentity:
     if ticks < 0:
         raise ProcessLookupError(f"no process {pid}")
     return ProcessIdentity(pid, ticks)
+
+
+def kill_tree(root: ProcessIdentity) -> None:
+    """SIGKILL a process and all that descends from it. Blocks for some milliseconds.
+
+    It is stopped first, so that it neither starts more meanwhile nor lets go of what it has started.
+    """
+    root.send(signal.SIGSTOP)
+    killed: set[ProcessIdentity] = set()
+    while found := _descendants(root.pid) - killed:
+        for process in found:
+            process.send(signal.SIGKILL)
+        killed |= found
+    root.send(signal.SIGKILL)
+
+
+def _descendants(pid: int) -> set[ProcessIdentity]:
+    """All processes below ``pid``, by a scan of /proc: kernels are built without a list of a process's children."""
+    children: dict[int, list[ProcessIdentity]] = {}
+    for entry in os.scandir("/proc"):
+        if entry.name.isdecimal() and (fields := _stat_fields(int(entry.name))):
+            children.setdefault(int(fields[1]), []).append(ProcessIdentity(int(entry.name), int(fields[19])))
+    found: set[ProcessIdentity] = set()
+    pending = [pid]
+    while pending:
+        for child in children.get(pending.pop(), ()):
+            found.add(child)
+            pending.append(child.pid)
+    return found
 
 
 def boot_id() -> str:
@@ -175,7 +209,10 @@ class _Output:
 async def run(
     arguments: Sequence[str], *, timeout_s: float | None = None, limit_bytes: int = OUTPUT_LIMIT_BYTES
 ) -> Completed:
-    """Run a program without input to its end and keep its output; killed when the time is over. Raises OSError."""
+    """Run a program without input to its end and keep its output. Raises OSError.
+
+    When the time is over, or nobody waits any more, it is killed with all that it has started.
+    """
     reading, writing = os.pipe()
     null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -186,11 +223,13 @@ async def run(
     finally:
         os.close(writing)
         os.close(null)
+    identity = identify(pid)
     with contextlib.closing(_Output(reading, limit_bytes)) as output:
         waiting = asyncio.ensure_future(ended(pid))
         try:
             done, _ = await asyncio.wait((waiting,), timeout=timeout_s)
         finally:
             if not waiting.done():
-                os.kill(pid, signal.SIGKILL)
+                await asyncio.to_thread(kill_tree, identity)
+                await waiting
         return Completed(await waiting, output.text(), timed_out=not done)

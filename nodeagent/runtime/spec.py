@@ -1,7 +1,8 @@
 """The OCI ``config.json`` of one container, as a pure function of what has been resolved before.
 
 Source: OCI runtime specification 1.0.2. A pod's containers share its network namespace, which is pinned to a file;
-process, mount, IPC and host name namespaces are each container's own, with the pod's host name in all of them.
+process, mount, IPC and host name namespaces are each container's own, with the pod's host name in all of them. So is,
+on cgroup version 2, the cgroup namespace: a container finds its own limits at ``/sys/fs/cgroup`` and no one else's.
 """
 
 from __future__ import annotations
@@ -78,6 +79,7 @@ class BundleRequest:
     resources: KubeObject
     oom_score_adjust: int
     network_namespace: Path | None
+    cgroup_namespace: bool
     devices: Sequence[Device] = field(default=())
 
 
@@ -170,7 +172,9 @@ def _mounts(request: BundleRequest) -> list[KubeObject]:
             "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
         },
         {"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": quiet},
-        _sysfs(request, access),
+        # A sysfs of its own shows the network namespace that it is mounted in, the node's on the node's network; the
+        # node's own /sys would bring along what is mounted below it, debugfs and all cgroups, writable.
+        {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": [*quiet, access]},
         *_shared_memory(request),
         {
             "destination": "/sys/fs/cgroup",
@@ -188,14 +192,6 @@ def _shared_memory(request: BundleRequest) -> list[KubeObject]:
         return []
     options = ["nosuid", "noexec", "nodev", "mode=1777", f"size={SHARED_MEMORY_BYTES}"]
     return [{"destination": SHARED_MEMORY, "type": "tmpfs", "source": "shm", "options": options}]
-
-
-def _sysfs(request: BundleRequest, access: str) -> KubeObject:
-    """sysfs shows the network namespace of who mounts it; a container on the host's network sees the host's."""
-    options = ["nosuid", "noexec", "nodev", access]
-    if request.network_namespace is None:
-        return {"destination": "/sys", "type": "bind", "source": "/sys", "options": ["rbind", "rprivate", *options]}
-    return {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": options}
 
 
 def _linux(request: BundleRequest) -> KubeObject:
@@ -237,6 +233,8 @@ def _namespaces(request: BundleRequest) -> list[KubeObject]:
         namespaces.append({"type": "pid"})
     if not spec.get("hostIPC"):
         namespaces.append({"type": "ipc"})
+    if request.cgroup_namespace:
+        namespaces.append({"type": "cgroup"})
     if request.network_namespace is not None:
         namespaces.append({"type": "network", "path": str(request.network_namespace)})
     return namespaces

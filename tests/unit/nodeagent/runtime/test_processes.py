@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,15 @@ import pytest
 from nodeagent.runtime.inotify import IN_CREATE, IN_MOVED_TO, Inotify
 from nodeagent.runtime.oci import message_of
 from nodeagent.runtime.processes import ProcessIdentity, identify, run, wait_readable
+
+DEADLINE_S = 10.0
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline_s = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < deadline_s, "the condition did not come true"
+        time.sleep(0.005)
 
 
 async def test_a_program_and_its_output() -> None:
@@ -32,6 +43,20 @@ async def test_a_program_past_its_time_is_killed() -> None:
     """The caller gets what it wrote until then."""
     completed = await run(["/bin/sh", "-c", "echo begun; exec sleep 1000"], timeout_s=0.3)
     assert (completed.timed_out, completed.code, completed.output) == (True, 137, "begun\n")
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_what_it_has_started_goes_with_it(tmp_path: Path, cancelled: bool) -> None:
+    """A program that is killed leaves no child behind, nor the child of one."""
+    pids = tmp_path / "pids"
+    script = f"sh -c 'sleep 1000 & echo $! >> {pids}; wait' & echo $! >> {pids}; wait"
+    running = asyncio.create_task(run(["/bin/sh", "-c", script], timeout_s=None if cancelled else 1.0))
+    await asyncio.to_thread(until, lambda: pids.exists() and len(pids.read_text().split()) == 2)
+    started = [identify(int(pid)) for pid in pids.read_text().split()]
+    if cancelled:
+        running.cancel()
+    await asyncio.wait({running})
+    await asyncio.to_thread(until, lambda: not any(process.alive for process in started))
 
 
 async def test_a_background_child_does_not_hold_the_caller() -> None:

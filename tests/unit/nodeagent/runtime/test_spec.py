@@ -33,6 +33,7 @@ def request_of(container: KubeObject | None = None, spec: KubeObject | None = No
         resources={"cpu": {"shares": 2}},
         oom_score_adjust=1000,
         network_namespace=Path("/run/netns/u"),
+        cgroup_namespace=True,
     )
     return replace(request, **fields)
 
@@ -74,9 +75,9 @@ def test_nothing_to_run_is_an_error() -> None:
 def test_namespaces_are_the_containers_own_but_the_network() -> None:
     """The pod's network namespace is joined, the others are new; the host's only when asked for."""
     namespaces = build_spec(request_of())["linux"]["namespaces"]
-    assert {each["type"] for each in namespaces} == {"mount", "uts", "pid", "ipc", "network"}
+    assert {each["type"] for each in namespaces} == {"mount", "uts", "pid", "ipc", "network", "cgroup"}
     assert {"type": "network", "path": "/run/netns/u"} in namespaces
-    host = request_of(spec={"hostPID": True, "hostIPC": True}, network_namespace=None)
+    host = request_of(spec={"hostPID": True, "hostIPC": True}, network_namespace=None, cgroup_namespace=False)
     assert {each["type"] for each in build_spec(host)["linux"]["namespaces"]} == {"mount", "uts"}
 
 
@@ -94,6 +95,8 @@ def test_system_directories_are_read_only() -> None:
     assert "ro" in mounts(config)["/sys"]["options"]
     privileged = build_spec(request_of({"securityContext": {"privileged": True}}))
     assert "rw" in mounts(privileged)["/sys"]["options"]
+    on_host = build_spec(request_of(network_namespace=None))
+    assert mounts(on_host)["/sys"] == mounts(config)["/sys"]
 
 
 def test_mounts_come_in_the_order_of_their_depth() -> None:
