@@ -63,8 +63,12 @@ class Swarm:
     def docker(self, *arguments: str) -> str:
         return _output([*self._docker, *arguments])
 
+    def containers(self) -> list[str]:
+        """The ids of the containers that run now."""
+        return self.docker("ps", "--quiet").split()
+
     def running(self) -> int:
-        return len(self.docker("ps", "--quiet").split())
+        return len(self.containers())
 
     def create(self, replicas: int) -> float:
         started = time.monotonic()
@@ -86,11 +90,11 @@ class Swarm:
         return time.monotonic() - started
 
     def crash(self) -> float:
-        container = self.docker("ps", "--quiet").split()[0]
+        container = self.containers()[0]
         pid = int(self.docker("inspect", "--format", "{{.State.Pid}}", container))
         started = time.monotonic()
         os.kill(pid, signal.SIGKILL)
-        _until(lambda: self.running() == 1 and self.docker("ps", "--quiet").split()[0] != container)
+        _until(lambda: self.containers() not in ([], [container]))
         return time.monotonic() - started
 
 
