@@ -21,7 +21,25 @@ _SUBRESOURCE_VERBS = {
     "binding": ("create",),
 }
 _SUBRESOURCE_KINDS = {"scale": ("autoscaling", "v1", "Scale"), "binding": ("", "v1", "Binding")}
-_PREFERRED_ORDER = ("", "apps", "autoscaling", "coordination.k8s.io", "discovery.k8s.io")
+_PREFERRED_ORDER = (
+    "",
+    "apps",
+    "events.k8s.io",
+    "authentication.k8s.io",
+    "authorization.k8s.io",
+    "autoscaling",
+    "batch",
+    "certificates.k8s.io",
+    "networking.k8s.io",
+    "policy",
+    "rbac.authorization.k8s.io",
+    "storage.k8s.io",
+    "apiextensions.k8s.io",
+    "scheduling.k8s.io",
+    "coordination.k8s.io",
+    "node.k8s.io",
+    "discovery.k8s.io",
+)
 
 
 @dataclass(frozen=True, slots=True)
