@@ -31,15 +31,23 @@ _ZERO_COUNTS = frozenset(
     {
         "activeDeadlineSeconds",
         "averageUtilization",
+        "backoffLimit",
+        "backoffLimitPerIndex",
+        "completions",
         "currentAverageUtilization",
         "defaultMode",
         "deletionGracePeriodSeconds",
         "exitCode",
+        "failedJobsHistoryLimit",
         "expirationSeconds",
         "fsGroup",
         "gracePeriodSeconds",
+        "leaseTransitions",
+        "maxFailedIndexes",
         "minReplicas",
         "mode",
+        "parallelism",
+        "partition",
         "priority",
         "progressDeadlineSeconds",
         "replicas",
@@ -47,9 +55,12 @@ _ZERO_COUNTS = frozenset(
         "runAsGroup",
         "runAsUser",
         "stabilizationWindowSeconds",
+        "startingDeadlineSeconds",
+        "successfulJobsHistoryLimit",
         "supplementalGroups",
         "terminationGracePeriodSeconds",
         "tolerationSeconds",
+        "ttlSecondsAfterFinished",
         "value",
     }
 )
@@ -57,6 +68,8 @@ _FALSE_COUNTS = frozenset(
     {
         "allocateLoadBalancerNodePorts",
         "allowPrivilegeEscalation",
+        "allowVolumeExpansion",
+        "attachRequired",
         "automountServiceAccountToken",
         "blockOwnerDeletion",
         "controller",
@@ -65,14 +78,19 @@ _FALSE_COUNTS = frozenset(
         "immutable",
         "optional",
         "orphanDependents",
+        "podInfoOnMount",
         "privileged",
         "readOnlyRootFilesystem",
         "ready",
+        "requiresRepublish",
         "runAsNonRoot",
+        "seLinuxMount",
         "serving",
         "setHostnameAsFQDN",
         "shareProcessNamespace",
         "started",
+        "storageCapacity",
+        "suspend",
         "terminating",
     }
 )
@@ -248,6 +266,11 @@ def _raw_json(data: bytes) -> Any:
     return decode(raw) if raw else None
 
 
+def _extra_value(data: bytes) -> list[str]:
+    """A list that is a message of its own, because protobuf has no maps of lists."""
+    return [_bytes(value).decode() for _, value in read_fields(data)]
+
+
 _SCALARS: dict[str, Callable[[Any], Any]] = {
     "string": lambda value: _bytes(value).decode(),
     "int": _integer,
@@ -262,4 +285,7 @@ _SPECIAL: dict[str, Callable[[bytes], Any]] = {
     f"{_MACHINERY}runtime.RawExtension": _raw_json,
     f"{_MACHINERY}util.intstr.IntOrString": _int_or_string,
     f"{_MACHINERY}api.resource.Quantity": _quantity,
+    "io.k8s.api.authentication.v1.ExtraValue": _extra_value,
+    "io.k8s.api.authorization.v1.ExtraValue": _extra_value,
+    "io.k8s.api.certificates.v1.ExtraValue": _extra_value,
 }
