@@ -17,6 +17,7 @@ import msgspec
 from controlplane.api.call import Call
 from controlplane.api.persistence import store_errors
 from controlplane.api.selection import Selection, candidates, read_selection, select
+from controlplane.api.views import viewed_entry
 from controlplane.store.cache import Cache, Entry
 from controlplane.store.keys import after, resource_prefix
 from controlplane.store.store import CompactedError, FutureRevisionError, Page, Store
@@ -145,10 +146,10 @@ class Lister:
                 prefix, revision, limit=max(limit, _SMALLEST_READ) if limit else 0, start_key=start_key
             )
             for index, item in enumerate(page.items):
-                entry = self._cache.read(resource, item)
+                entry = self._cache.read(resource.hub, item)
                 if not selection.matches(entry):
                     continue
-                entries.append(entry)
+                entries.append(viewed_entry(resource, entry))
                 if limit and len(entries) == limit:
                     last_key, remaining = item.key, page.count - index - 1
                     break

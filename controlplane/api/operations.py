@@ -228,7 +228,7 @@ class Operations:
             try:
                 return await self._write(resource, new, current, options)
             except RevisionConflictError as error:
-                current = current_of(error.current)
+                current = current_of(resource, error.current)
         return None
 
     async def apply(
@@ -303,7 +303,7 @@ class Operations:
 
     async def _leased(self, resource: Resource, write: Callable[[int], Awaitable[KubeObject]]) -> KubeObject:
         """``write`` under the lease that its kind needs, 0 for none; once more where the store has lost the lease."""
-        if resource is not EVENTS:
+        if resource.hub is not EVENTS:
             return await write(0)
         try:
             with store_errors():
@@ -344,7 +344,7 @@ class Operations:
             try:
                 deleted = await self._delete_current(resource, current, options)
             except RevisionConflictError as error:
-                current = current_of(error.current)
+                current = current_of(resource, error.current)
                 continue
             if deleted is not None:
                 return deleted

@@ -1,6 +1,7 @@
 """Objects in and out of the store, with the store's errors turned into those of the API.
 
 Values are stored without ``metadata.resourceVersion``: it is the key's revision, so that it can't disagree with it.
+Callers see objects in the form of the row that they name; what is stored is the form of the row that it is a view of.
 The state to start a write from comes from the cache, without asking the store; when that state turns out to be old, the
 store's refusal carries the newest one.
 """
@@ -11,7 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from controlplane.api.views import served_object, stored_object, viewed_entry
 from controlplane.store.cache import Cache
+from controlplane.store.entry import restored
 from controlplane.store.keys import object_key
 from controlplane.store.store import (
     FencedError,
@@ -89,13 +92,16 @@ class Persistence:
     def cached(self, resource: Resource, namespace: str, name: str) -> Current | None:
         """The state that the cache has; may be old."""
         entry = self._cache.get(resource, namespace, name)
-        return Current(entry.obj, entry.revision, fresh=False, data=entry.data) if entry else None
+        if entry is None:
+            return None
+        entry = viewed_entry(resource, entry)
+        return Current(entry.obj, entry.revision, fresh=False, data=entry.data)
 
     async def read(self, resource: Resource, namespace: str, name: str) -> Current | None:
         """The state that the store has."""
         with store_errors():
             found = await self._store.get(object_key(resource, namespace, name))
-        return current_of(found)
+        return current_of(resource, found)
 
     async def find(self, resource: Resource, namespace: str, name: str) -> Current | None:
         """The cached state, or the stored one where the cache knows none yet."""
@@ -107,18 +113,20 @@ class Persistence:
         key = object_key(resource, metadata.get("namespace") or "", metadata["name"])
         with store_errors():
             try:
-                revision = await self._store.create(key, encode_stored(obj), lease=lease)
+                stored = stored_object(resource, obj)
+                revision = await self._store.create(key, encode_stored(stored), lease=lease)
             except KeyExistsError as error:
                 raise already_exists(resource.plural, metadata["name"], group=resource.group) from error
-        return stamped(obj, revision)
+        return stamped(served_object(resource, stored), revision)
 
     async def replace(self, resource: Resource, obj: KubeObject, *, expected: int, lease: int = 0) -> KubeObject:
         """Store over the state of revision ``expected``. RevisionConflictError holds what is there instead."""
         metadata = obj["metadata"]
         key = object_key(resource, metadata.get("namespace") or "", metadata["name"])
         with store_errors():
-            revision = await self._store.update(key, encode_stored(obj), expected=expected, lease=lease)
-        return stamped(obj, revision)
+            stored = stored_object(resource, obj)
+            revision = await self._store.update(key, encode_stored(stored), expected=expected, lease=lease)
+        return stamped(served_object(resource, stored), revision)
 
     async def remove(self, resource: Resource, obj: KubeObject, *, expected: int) -> KubeObject:
         """Remove the state of revision ``expected``. RevisionConflictError holds what is there instead."""
@@ -129,12 +137,16 @@ class Persistence:
         return stamped(obj, revision)
 
 
-def current_of(found: KeyValue | None) -> Current | None:
-    """The state that a read or a RevisionConflictError found, None for nothing."""
+def current_of(resource: Resource, found: KeyValue | None) -> Current | None:
+    """The state that a read or a RevisionConflictError found, as ``resource`` shows it, None for nothing."""
     if found is None:
         return None
-    obj = stamped(decode(found.value), found.mod_revision)
-    return Current(obj, found.mod_revision, fresh=True, data=found.value)
+    data = restored(resource.hub, found.value)
+    obj: KubeObject = decode(data)
+    if resource.view is not None:
+        obj = resource.view.from_stored(obj)
+        data = encode(obj)
+    return Current(stamped(obj, found.mod_revision), found.mod_revision, fresh=True, data=data)
 
 
 def encode_stored(obj: KubeObject) -> bytes:

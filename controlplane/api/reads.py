@@ -8,6 +8,7 @@ from controlplane.api.call import Call
 from controlplane.api.lists import Lister, parse_revision
 from controlplane.api.responses import compressed, json_response
 from controlplane.api.tables import check_include, render_list, render_one
+from controlplane.api.views import viewed_entry
 from controlplane.store.cache import Cache
 from flotilla.api.errors import not_found
 from flotilla.api.registry import Resource
@@ -26,6 +27,7 @@ class Reads:
         entry = self._cache.get(resource, info.namespace, info.name)
         if entry is None:
             raise not_found(resource.plural, info.name, group=resource.group)
+        entry = viewed_entry(resource, entry)
         if not form.kind:
             return json_response(entry.data)
         include = check_include(call.query.get("includeObject", ""))

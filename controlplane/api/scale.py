@@ -13,6 +13,7 @@ from controlplane.api.lists import Lister
 from controlplane.api.operations import Operations
 from controlplane.api.responses import object_response
 from controlplane.api.subresources import SCALE_API_VERSION, scale_of
+from controlplane.api.views import served_object
 from controlplane.api.writes import APPLY_PATCH, STRATEGIC_PATCH, patch_function, write_options
 from controlplane.store.cache import Cache
 from flotilla.api.errors import (
@@ -42,7 +43,7 @@ class Scales:
         entry = self._cache.get(resource, call.info.namespace, call.info.name)
         if entry is None:
             raise not_found(resource.plural, call.info.name, group=resource.group)
-        return object_response(view(resource, entry.obj))
+        return object_response(view(resource, served_object(resource, entry.obj)))
 
     async def update(self, call: Call, resource: Resource) -> web.Response:
         sent = decode_object(await read_body(call.request), media_type_of(call.request))

@@ -8,6 +8,7 @@ from functools import cache
 
 from controlplane.api.call import Call
 from controlplane.api.tables import Breather
+from controlplane.api.views import served_object, viewed_entry
 from controlplane.store.cache import Cache, Entry
 from flotilla.api.errors import bad_request
 from flotilla.api.registry import Resource
@@ -47,7 +48,8 @@ class Selection:
             return True
         if self.fields.fields <= _FROM_ENTRY:
             return self.fields.matches({"metadata.name": entry.name, "metadata.namespace": entry.namespace})
-        return self.fields.matches(self.resource.strategy.selectable_fields(entry.obj))
+        obj = served_object(self.resource, entry.obj)
+        return self.fields.matches(self.resource.strategy.selectable_fields(obj))
 
 
 def read_selection(call: Call, resource: Resource) -> Selection:
@@ -88,13 +90,13 @@ def candidates(cache_: Cache, selection: Selection) -> Sequence[Entry]:
 
 
 async def select(entries: Sequence[Entry], selection: Selection) -> Sequence[Entry]:
-    """Those of ``entries`` that match, letting other work run meanwhile."""
-    if selection.everything:
+    """Those of ``entries`` that match, as the resource shows them, letting other work run meanwhile."""
+    if selection.everything and selection.resource.view is None:
         return entries
     breather = Breather()
     found = []
     for entry in entries:
         if selection.matches(entry):
-            found.append(entry)
+            found.append(viewed_entry(selection.resource, entry))
         await breather.breathe()
     return found

@@ -21,6 +21,7 @@ from controlplane.api.negotiation import Form
 from controlplane.api.responses import JSON_CONTENT, add_warnings
 from controlplane.api.selection import Selection, candidates, read_selection, select
 from controlplane.api.tables import assemble_table, check_include, render_one, table_row
+from controlplane.api.views import viewed_entry
 from controlplane.store.cache import Cache, CacheEvent, Entry, ResetError, Subscription, SubscriptionError
 from controlplane.store.entry import deleted_entry
 from controlplane.store.store import CompactedError, FutureRevisionError
@@ -77,7 +78,7 @@ class EventEncoder:
         self._resource = selection.resource
         self._form = form
         self._include = include
-        self._cache_key = f"{form.kind}/{form.version}/{include}/"
+        self._cache_key = f"{form.kind}/{form.version}/{include}/{self._resource.version if self._resource.view else ''}"
         self._headed = form.kind != "Table"
 
     def encode(self, event: CacheEvent) -> bytes:
@@ -120,6 +121,7 @@ class EventEncoder:
         return "DELETED" if before else ""
 
     def _render(self, type_: str, entry: Entry) -> bytes:
+        entry = viewed_entry(self._resource, entry)
         if self._form.kind != "Table":
             data = entry.data if not self._form.kind else self._one(entry)
             return _event(type_, data)

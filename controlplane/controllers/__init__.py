@@ -53,14 +53,14 @@ def build_controllers(
             "garbage-collector",
             garbage_collector.GarbageCollector(cache, objects),
             cache=cache,
-            resources=garbage_collector.RESOURCES,
+            resources=lambda: garbage_collector.collected(cache.registry),
             workers=32,
         ),
         Controller(
             "namespace",
             namespaces.NamespaceReconciler(cache, objects, ca_certificate=ca_certificate, clock=clock),
             cache=cache,
-            resources=namespaces.RESOURCES,
+            resources=cache.registry.stored,
         ),
         Controller(
             "endpoints",

@@ -19,17 +19,21 @@ from controlplane.reconcile.result import DONE, Result
 from controlplane.store.cache import Cache, CacheEvent, Entry
 from flotilla.api.errors import ApiError
 from flotilla.api.objects import KubeObject, is_deleting
-from flotilla.api.registry import REGISTRY, Resource
+from flotilla.api.registry import Registry, Resource
 from flotilla.api.resources import EVENTS
 
 MANAGER = "garbage-collector"
-RESOURCES = tuple(resource for resource in REGISTRY.all() if resource is not EVENTS)
 FOREGROUND = "foregroundDeletion"
 ORPHAN = "orphan"
 _REMEMBERED_DELETIONS = 10_000
 
-GcKey = tuple[str, str, str]
-"""Storage of the resource, namespace, name."""
+GcKey = tuple[Resource, str, str]
+"""The stored resource, namespace, name."""
+
+
+def collected(registry: Registry) -> tuple[Resource, ...]:
+    """The kinds whose objects may own others or be owned."""
+    return tuple(resource for resource in registry.stored() if resource is not EVENTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,7 @@ def _deletes_in_foreground(obj: Mapping[str, Any]) -> bool:
 
 
 def _key(entry: Entry) -> GcKey:
-    return entry.resource.storage, entry.namespace, entry.name
+    return entry.resource, entry.namespace, entry.name
 
 
 class GarbageCollector:
@@ -65,9 +69,6 @@ class GarbageCollector:
     def __init__(self, cache: Cache, objects: Objects) -> None:
         self._cache = cache
         self._objects = objects
-        self._resources: dict[str, Resource] = {}
-        for resource in RESOURCES:
-            self._resources.setdefault(resource.storage, resource)
         self._deleted: OrderedDict[str, None] = OrderedDict()
 
     def reset(self) -> None:
@@ -107,19 +108,18 @@ class GarbageCollector:
 
     def _can_resolve(self, dependent: Entry, reference: KubeObject) -> bool:
         """Owners of unknown kinds, or namespaced ones of cluster-scoped objects, are never taken for absent."""
-        resource = REGISTRY.by_kind(reference["apiVersion"], reference["kind"])
+        resource = self._cache.registry.by_kind(reference["apiVersion"], reference["kind"])
         return resource is not None and (not resource.namespaced or bool(dependent.namespace))
 
     def _present(self, dependent: Entry, reference: KubeObject) -> Entry | None:
-        resource = REGISTRY.by_kind(reference["apiVersion"], reference["kind"])
+        resource = self._cache.registry.by_kind(reference["apiVersion"], reference["kind"])
         if resource is None:
             return None
         owner = self._cache.get(resource, dependent.namespace if resource.namespaced else "", reference["name"])
         return owner if owner is not None and owner.uid == reference["uid"] else None
 
     async def reconcile(self, key: GcKey) -> Result:
-        storage, namespace, name = key
-        entry = self._cache.get(self._resources[storage], namespace, name)
+        entry = self._cache.get(*key)
         if entry is None:
             return DONE
         if not is_deleting(entry.obj):

@@ -19,11 +19,10 @@ from controlplane.store.cache import Cache, CacheEvent, Entry
 from flotilla.api.conditions import set_condition
 from flotilla.api.errors import ApiError
 from flotilla.api.objects import KubeObject, is_deleting
-from flotilla.api.registry import REGISTRY, Resource
+from flotilla.api.registry import Resource
 from flotilla.api.resources import CONFIG_MAPS, NAMESPACES, PODS, SERVICE_ACCOUNTS
 
 MANAGER = "namespace-controller"
-RESOURCES = REGISTRY.all()
 FINALIZER = "kubernetes"
 ROOT_CA = "kube-root-ca.crt"
 DEFAULT_ACCOUNT = "default"
@@ -38,12 +37,6 @@ class NamespaceReconciler:
         self._objects = objects
         self._ca_certificate = ca_certificate
         self._clock = clock
-        storages: dict[str, Resource] = {}
-        for resource in RESOURCES:
-            if resource.namespaced:
-                storages.setdefault(resource.storage, resource)
-        # Pods last: nothing that would replace them is there any more then.
-        self._namespaced = sorted(storages.values(), key=lambda resource: resource is PODS)
 
     def reset(self) -> None:
         pass
@@ -106,7 +99,10 @@ class NamespaceReconciler:
             await self._finalize(entry)
 
     def _content(self, namespace: str) -> list[Entry]:
-        return [entry for resource in self._namespaced for entry in self._cache.list(resource, namespace)]
+        namespaced = [resource for resource in self._cache.registry.stored() if resource.namespaced]
+        # Pods last: nothing that would replace them is there any more then.
+        namespaced.sort(key=lambda resource: resource is PODS)
+        return [entry for resource in namespaced for entry in self._cache.list(resource, namespace)]
 
     async def _delete(self, entry: Entry, limit: asyncio.Semaphore) -> None:
         async with limit:

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Generic, Protocol
 
 from controlplane.reconcile import metrics
 from controlplane.reconcile.failures import Failure, classify
-from controlplane.reconcile.informer import RESYNC_S, Informer
+from controlplane.reconcile.informer import RESYNC_S, Informer, Kinds
 from controlplane.reconcile.queue import K, WorkQueue
 from controlplane.reconcile.result import Result
 from controlplane.store.cache import Cache, CacheEvent
-from flotilla.api.registry import Resource
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +59,7 @@ class Controller(Generic[K]):
         reconciler: Reconciler[K],
         *,
         cache: Cache,
-        resources: Sequence[Resource],
+        resources: Kinds,
         queue: WorkQueue[K] | None = None,
         workers: int = 4,
         resync_s: float = RESYNC_S,

@@ -10,15 +10,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from typing import TypeAlias
 
 from controlplane.reconcile import metrics
-from controlplane.store.cache import Cache, CacheEvent, ResetError, SlowSubscriberError, Subscription
+from controlplane.store.cache import Cache, CacheEvent, RedefinedError, ResetError, SlowSubscriberError, Subscription
 from flotilla.api.registry import Resource
 
 logger = logging.getLogger(__name__)
 
 RESYNC_S = 600.0
 _SLICE = 200
+
+Kinds: TypeAlias = Sequence[Resource] | Callable[[], Sequence[Resource]]
+"""What to follow: these resources, or those that the function names at the time, and all that appear later."""
 
 
 def _nothing() -> None:
@@ -37,7 +41,7 @@ class Informer:
         name: str,
         cache: Cache,
         *,
-        resources: Sequence[Resource],
+        resources: Kinds,
         observe: Callable[[CacheEvent], None],
         reset: Callable[[], None] = _nothing,
         listed: Callable[[], None] = _nothing,
@@ -45,7 +49,7 @@ class Informer:
     ) -> None:
         self._name = name
         self._cache = cache
-        self._resources = tuple(resources)
+        self._resources = resources
         self._observe = observe
         self._reset = reset
         self._listed = listed
@@ -56,19 +60,20 @@ class Informer:
         await self._cache.wait_synced()
         while True:
             metrics.RELISTS.labels(self._name).inc()
-            subscription = self._cache.subscribe(self._resources)
+            resources = self._resources() if callable(self._resources) else self._resources
+            subscription = self._cache.subscribe(resources, later_kinds=callable(self._resources))
             try:
-                await self._list()
+                await self._list(resources)
                 await self._follow_for_a_while(subscription)
-            except (ResetError, SlowSubscriberError) as error:
+            except (RedefinedError, ResetError, SlowSubscriberError) as error:
                 logger.info("informer_relists", extra={"informer": self._name, "why": str(error)})
             finally:
                 subscription.close()
 
-    async def _list(self) -> None:
+    async def _list(self, resources: Sequence[Resource]) -> None:
         self._reset()
         # Taken in one go, before the first await: exactly the state that the subscription starts from.
-        entries = [entry for resource in self._resources for entry in self._cache.list(resource)]
+        entries = [entry for resource in resources for entry in self._cache.list(resource)]
         await self._feed(CacheEvent("ADDED", entry, None, entry.revision) for entry in entries)
         self._listed()
 

@@ -7,6 +7,11 @@ has been compacted past it, everything is listed again and subscribers get the d
 state as events. Where the store's history is another one (a restored backup, an emptied store), they get ResetError.
 
 Reads need neither the store nor a lock: while the store is away they show the last known state.
+
+Kinds may appear, change and go while it runs. What is stored under keys of no known kind is kept as raw bytes
+(``unclaimed``), so that a kind that appears finds its objects there, without a read that could disagree with the watch.
+Objects of :class:`Definitions` are handed over as they arrive, and before all others in a list, so that an instance
+never comes before the kind that it is an instance of.
 """
 
 from __future__ import annotations
@@ -16,14 +21,15 @@ import gc
 import logging
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import Protocol
 
 import msgspec
 
-from controlplane.store.entry import DecodedObjects, Entry, deleted_entry, read_entry
-from controlplane.store.keys import HISTORY_KEY, REGISTRY_PREFIX, after, object_key
+from controlplane.store.entry import DecodedObjects, Entry, deleted_entry, read_again, read_entry
+from controlplane.store.keys import HISTORY_KEY, REGISTRY_PREFIX, after, object_key, resource_prefix
 from controlplane.store.progress import Barrier, Progress
 from controlplane.store.store import (
     Backend,
@@ -38,6 +44,7 @@ from controlplane.store.store import (
 from controlplane.store.subscription import (
     CacheEvent,
     EventType,
+    RedefinedError,
     ResetError,
     SlowSubscriberError,
     Subscription,
@@ -47,13 +54,16 @@ from controlplane.store.subscription import (
 from controlplane.store.table import Indexes, Table
 from controlplane.store.window import EventWindow
 from flotilla.api.kinds.resource import Resource
+from flotilla.api.registry import Registry
 
 __all__ = [
     "Cache",
     "CacheCounters",
     "CacheEvent",
     "CacheOptions",
+    "Definitions",
     "Entry",
+    "RedefinedError",
     "ResetError",
     "SlowSubscriberError",
     "Subscription",
@@ -93,18 +103,34 @@ class CacheCounters:
     unreadable: int = 0
 
 
-class Cache:
-    """Entries of ``resources`` by key, index and event. Used from one event loop only.
+class Definitions(Protocol):
+    """Keeps the registry in step with the stored objects of ``resource``, each of which defines kinds."""
 
-    Of resources that share one storage (versions of a kind) the first one named is what entries carry.
+    resource: Resource
+
+    def define(self, entries: Sequence[Entry]) -> None:
+        """These are all definitions that there are."""
+
+    def follow(self, event: CacheEvent) -> None:
+        """One definition changed."""
+
+
+class Cache:
+    """Entries by key, index and event. Used from one event loop only.
+
+    ``registry`` starts with ``resources``; its rows may change at any time. Entries carry the row that is stored, never
+    a view of it.
     """
 
     def __init__(self, store: Backend, resources: Sequence[Resource], *, options: CacheOptions | None = None) -> None:
         options = options or CacheOptions()
         self._store = store
-        self._tables: dict[str, Table] = {}
-        for resource in resources:
-            self._tables.setdefault(resource.storage, Table(resource))
+        self.registry = Registry(resources)
+        self.registry.listen(self._change_kinds)
+        self._tables = {resource.storage: Table(resource) for resource in self.registry.stored()}
+        self._unclaimed: dict[str, KeyValue] = {}
+        self._followers: list[Subscription] = []
+        self._definitions: Definitions | None = None
         self._indexes = Indexes()
         self._window = EventWindow(maximum_events=options.window_events, maximum_bytes=options.window_bytes)
         self._decoded = DecodedObjects(maximum_bytes=options.decoded_bytes)
@@ -131,6 +157,10 @@ class Cache:
         """The oldest revision from which a subscription can start."""
         return self._window.floor
 
+    def define_kinds_by(self, definitions: Definitions) -> None:
+        """Have ``definitions`` told of its objects, before :meth:`run`."""
+        self._definitions = definitions
+
     async def run(self) -> None:
         """List, watch, and do so again forever, until cancelled. ``connected`` tells whether the watch runs."""
         async with asyncio.TaskGroup() as tasks:
@@ -149,14 +179,17 @@ class Cache:
         await self._barrier.wait()
 
     def get(self, resource: Resource, namespace: str, name: str) -> Entry | None:
-        return self._tables[resource.storage].entries.get(object_key(resource, namespace, name))
+        table = self._tables.get(resource.storage)
+        return table.entries.get(object_key(resource, namespace, name)) if table is not None else None
 
     def list(self, resource: Resource, namespace: str = "") -> Entries:
         """The entries of a namespace, of all where it is empty, in key order; the caller's own list."""
-        return self._tables[resource.storage].in_order(namespace)
+        table = self._tables.get(resource.storage)
+        return table.in_order(namespace) if table is not None else []
 
     def count(self, resource: Resource) -> int:
-        return len(self._tables[resource.storage].entries)
+        table = self._tables.get(resource.storage)
+        return len(table.entries) if table is not None else 0
 
     def by_owner(self, uid: str) -> Entries:
         """The objects of any kind with an owner reference to ``uid``."""
@@ -171,14 +204,23 @@ class Cache:
         return read_entry(resource, item, self._decoded)
 
     def subscribe(
-        self, resources: Sequence[Resource], *, since: int | None = None, maximum: int = 10_000
+        self,
+        resources: Sequence[Resource],
+        *,
+        since: int | None = None,
+        maximum: int = 10_000,
+        later_kinds: bool = False,
     ) -> Subscription:
         """Follow the events of ``resources``; at most ``maximum`` may wait untaken.
+
+        With ``later_kinds`` also those of kinds that appear later, whose objects then come as ADDED; a subscription
+        without it is cut off with RedefinedError when one of its kinds is defined anew.
 
         From now on, which is after the state that ``list`` shows at this moment, or after the revision ``since``:
         CompactedError when the window has lost events since then, FutureRevisionError when the cache is not there yet.
         """
-        tables = {resource.storage: self._tables[resource.storage] for resource in resources}
+        storages = {resource.storage for resource in resources}
+        tables = {storage: self._tables[storage] for storage in storages if storage in self._tables}
         past: Events = []
         if since is not None:
             if since > self.revision:
@@ -186,12 +228,17 @@ class Cache:
             past = self._window.since(since, tables)
 
         def on_end(ended: Subscription) -> None:
-            for table in tables.values():
-                table.subscribers.remove(ended)
+            for table in self._tables.values() if later_kinds else tables.values():
+                if ended in table.subscribers:
+                    table.subscribers.remove(ended)
+            if later_kinds:
+                self._followers.remove(ended)
 
         subscription = Subscription(past, maximum=maximum, on_end=on_end)
         for table in tables.values():
             table.subscribers.append(subscription)
+        if later_kinds:
+            self._followers.append(subscription)
         return subscription
 
     async def _follow(self) -> None:
@@ -254,19 +301,38 @@ class Cache:
     async def _read_everything(self, *, reuse: bool) -> tuple[dict[str, dict[str, Entry]], int]:
         """All entries by storage and key in key order, as of one revision, and that revision."""
         self.counters.lists += 1
+        revision = await self._read_definitions(reuse=reuse)
         fresh: dict[str, dict[str, Entry]] = {storage: {} for storage in self._tables}
-        page = await self._store.list(REGISTRY_PREFIX, limit=PAGE_OBJECTS)
-        revision = page.revision
+        unclaimed: dict[str, KeyValue] = {}
+        page = await self._store.list(REGISTRY_PREFIX, limit=PAGE_OBJECTS, revision=revision)
         while True:
             for item in page.items:
                 table = self._table_of(item.key)
-                entry = self._listed_entry(table, item, reuse=reuse) if table is not None else None
-                if table is not None and entry is not None:
+                if table is None:
+                    unclaimed[item.key] = item
+                elif entry := self._listed_entry(table, item, reuse=reuse):
                     fresh[table.resource.storage][item.key] = entry
             if not page.more:
-                return fresh, revision
+                self._unclaimed = unclaimed
+                return fresh, page.revision
             start_key = after(page.items[-1].key)
+            revision = page.revision
             page = await self._store.list(REGISTRY_PREFIX, limit=PAGE_OBJECTS, revision=revision, start_key=start_key)
+
+    async def _read_definitions(self, *, reuse: bool) -> int:
+        """Bring the registry up to date; the revision as of which it is, 0 where no kinds are defined by objects."""
+        if self._definitions is None:
+            return 0
+        table = self._tables[self._definitions.resource.storage]
+        prefix, revision, start_key = resource_prefix(table.resource), 0, ""
+        found: Entries = []
+        while True:
+            page = await self._store.list(prefix, limit=PAGE_OBJECTS, revision=revision, start_key=start_key)
+            found += filter(None, (self._listed_entry(table, item, reuse=reuse) for item in page.items))
+            if not page.more:
+                self._definitions.define(found)
+                return page.revision
+            revision, start_key = page.revision, after(page.items[-1].key)
 
     def _listed_entry(self, table: Table, item: KeyValue, *, reuse: bool) -> Entry | None:
         held = table.entries.get(item.key) if reuse else None
@@ -323,6 +389,7 @@ class Cache:
     def _apply(self, change: Change) -> None:
         table = self._table_of(change.key)
         if table is None:
+            self._apply_unclaimed(change)
             return
         held = table.entries.get(change.key)
         event = self._deletion(held, change) if change.type is ChangeType.DELETE else self._arrival(table, held, change)
@@ -336,6 +403,8 @@ class Cache:
             self._indexes.change(held, event.entry)
         self.counters.events += 1
         self._window.append(event)
+        if self._definitions is not None and self._definitions.resource is table.resource:
+            self._definitions.follow(event)
         self._publish(event)
         if held is not None:
             self._decoded.supersede(held)
@@ -374,3 +443,56 @@ class Cache:
         if len(parts) < 4 or parts[1] != "registry":
             return None
         return self._tables.get(parts[2]) or self._tables.get(f"{parts[2]}/{parts[3]}")
+
+    def _apply_unclaimed(self, change: Change) -> None:
+        if change.type is ChangeType.DELETE:
+            self._unclaimed.pop(change.key, None)
+        elif change.key.startswith(REGISTRY_PREFIX):
+            item = KeyValue(change.key, change.value, change.create_revision, change.mod_revision)
+            self._unclaimed[change.key] = item
+
+    def _change_kinds(self, removed: Collection[Resource], added: Collection[Resource]) -> None:
+        """The registry has changed: hold the objects of kinds that came, let those of kinds that went be unclaimed."""
+        stored = {resource.storage: resource for resource in added if resource.view is None}
+        for storage, resource in stored.items():
+            table = self._tables.get(storage)
+            if table is not None:
+                self._define_anew(table, resource)
+            else:
+                self._claim(resource)
+        for storage in {resource.storage for resource in removed} - stored.keys():
+            if any(row.storage == storage for row in self.registry.stored()):
+                self._cut_off(self._tables[storage])
+            else:
+                self._disown(self._tables.pop(storage))
+
+    def _claim(self, resource: Resource) -> None:
+        table = self._tables[resource.storage] = Table(resource)
+        table.subscribers.extend(self._followers)
+        prefix = resource_prefix(resource)
+        items = [self._unclaimed.pop(key) for key in sorted(self._unclaimed) if key.startswith(prefix)]
+        for entry in filter(None, (self._readable_entry(resource, item) for item in items)):
+            table.put(entry)
+            self._indexes.change(None, entry)
+            self._publish(CacheEvent("ADDED", entry, None, entry.revision))
+
+    def _define_anew(self, table: Table, resource: Resource) -> None:
+        held = table.entries
+        table.resource = resource
+        table.replace({key: read_again(resource, held[key]) for key in sorted(held)})
+        for key, entry in held.items():
+            self._indexes.change(entry, table.entries[key])
+        self._cut_off(table)
+
+    def _cut_off(self, table: Table) -> None:
+        """End the subscriptions that were made for the kind as it was."""
+        for subscription in tuple(table.subscribers):
+            if subscription not in self._followers:
+                subscription.cut_off(RedefinedError(f"{table.resource.storage} is defined anew"))
+
+    def _disown(self, table: Table) -> None:
+        self._cut_off(table)
+        for entry in table.entries.values():
+            value = entry.data if entry.unrestored is None else entry.unrestored
+            self._unclaimed[entry.key] = KeyValue(entry.key, value, entry.created, entry.revision)
+            self._indexes.change(entry, None)

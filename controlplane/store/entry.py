@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from controlplane.store.store import KeyValue
 from flotilla.api.objects import KubeObject, decode, encode
 
 if TYPE_CHECKING:
-    from controlplane.store.store import KeyValue
     from flotilla.api.registry import Resource
 
 METADATA_START = b'"metadata":{'
@@ -74,6 +74,7 @@ class Entry:
     node: str  # spec.nodeName of a pod, else ""
     _decoded: DecodedObjects = field(repr=False)
     _obj: KubeObject | None = field(default=None, repr=False)
+    unrestored: bytes | None = field(default=None, repr=False)  # the stored JSON where the kind's schema changes it
 
     @property
     def obj(self) -> KubeObject:
@@ -122,14 +123,26 @@ class DecodedObjects:
                 past.forget_decoded()
 
 
+def restored(resource: Resource, value: bytes) -> bytes:
+    """A stored object's JSON as the present schema of its kind shows it; ``value`` itself where that changes nothing.
+
+    Kinds of the release are stored as they are shown. Those defined at run time may have got another schema since.
+    """
+    if resource.shape is None:
+        return value
+    obj: KubeObject = decode(value)
+    return encode(obj) if resource.shape.restore(obj) else value
+
+
 def read_entry(resource: Resource, item: KeyValue, decoded: DecodedObjects) -> Entry:
     """The entry of a stored object. Raises ``msgspec.DecodeError`` where the value is no object with a name."""
     spec = None
+    value = restored(resource, item.value)
     if resource.storage == "pods":
-        pod = _pod_heads.decode(item.value)
+        pod = _pod_heads.decode(value)
         metadata, spec = pod.metadata, pod.spec
     else:
-        metadata = _heads.decode(item.value).metadata
+        metadata = _heads.decode(value).metadata
     owners = metadata.owner_references
     return Entry(
         resource,
@@ -140,11 +153,28 @@ def read_entry(resource: Resource, item: KeyValue, decoded: DecodedObjects) -> E
         metadata.labels or _NO_LABELS,
         item.mod_revision,
         item.create_revision,
-        _stamped(item.value, item.mod_revision, plain=metadata.resource_version is None),
+        _stamped(value, item.mod_revision, plain=metadata.resource_version is None),
         tuple([owner.uid for owner in owners]) if owners else (),
         sys.intern(spec.node_name) if spec is not None and spec.node_name else "",
         decoded,
+        unrestored=item.value if value is not item.value else None,
     )
+
+
+def read_again(resource: Resource, entry: Entry) -> Entry:
+    """``entry`` as ``resource``, the present row of its kind, shows what is stored. ``msgspec.DecodeError``."""
+    stored = entry.data if entry.unrestored is None else entry.unrestored
+    return read_entry(resource, KeyValue(entry.key, stored, entry.created, entry.revision), entry._decoded)
+
+
+def viewed_entry(resource: Resource, entry: Entry) -> Entry:
+    """``entry`` in the form of ``resource``, which is the row of its kind or a view of it."""
+    view = resource.view
+    if view is None or entry.resource is resource:
+        return entry
+    obj = view.from_stored(entry.obj)
+    front = {name: obj[name] for name in ("apiVersion", "kind", "metadata")}
+    return replace(entry, resource=resource, data=encode(front | obj), _obj=None)
 
 
 def stamped(value: bytes, revision: int) -> bytes:

@@ -30,6 +30,10 @@ class SlowSubscriberError(SubscriptionError):
     """More events waited than the subscriber may leave waiting; events are lost to it."""
 
 
+class RedefinedError(SubscriptionError):
+    """One of its kinds has another definition now; the subscriber may go on from where it is with the new one."""
+
+
 class ResetError(SubscriptionError):
     """The cache holds another history of the store now; no events lead from the old state to the new one."""
 

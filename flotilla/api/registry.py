@@ -1,26 +1,41 @@
-"""The registry of served resources, looked up by path and by kind."""
+"""The registry of served resources, looked up by path and by kind.
+
+The kinds of the release are there from the start; definitions of custom resources add and remove rows while the
+server runs. Look-ups are dictionary accesses. Whoever keeps something that was made from all rows (discovery, OpenAPI)
+compares ``generation`` before using it; whoever has to act on a change (the cache) listens.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from flotilla.api import resources
 from flotilla.api.kinds.resource import Column, Resource, Strategy
 
-__all__ = ["REGISTRY", "Column", "Registry", "Resource", "Strategy"]
+__all__ = ["REGISTRY", "Column", "Listener", "Registry", "Resource", "Strategy"]
+
+Listener = Callable[[Collection[Resource], Collection[Resource]], None]
+"""Called with the rows that went and the rows that came, after the registry shows the change."""
 
 
 class Registry:
-    """An immutable set of resources."""
+    """A set of resources in the order of discovery. Used from one event loop only."""
 
     def __init__(self, rows: Iterable[Resource]) -> None:
-        self._rows = tuple(rows)
-        self._by_path = {(row.group, row.version, row.plural): row for row in self._rows}
-        self._by_kind = {(row.api_version, row.kind): row for row in self._rows}
+        self._rows: tuple[Resource, ...] = ()
+        self._by_path: dict[tuple[str, str, str], Resource] = {}
+        self._by_kind: dict[tuple[str, str], Resource] = {}
+        self._listeners: list[Listener] = []
+        self.generation = 0
+        self._show(tuple(rows))
 
     def all(self) -> tuple[Resource, ...]:
         """Every resource, in the order of discovery."""
         return self._rows
+
+    def stored(self) -> tuple[Resource, ...]:
+        """The resources that are stored themselves: every object is one of exactly one of these."""
+        return tuple(row for row in self._rows if row.view is None)
 
     def find(self, group: str, version: str, plural: str) -> Resource | None:
         """The resource that is served at this path; group ``""`` is core."""
@@ -30,5 +45,28 @@ class Registry:
         """The resource whose objects carry this ``apiVersion`` and ``kind``."""
         return self._by_kind.get((api_version, kind))
 
+    def listen(self, listener: Listener) -> None:
+        """Have ``listener`` called at each change, in the order of listening."""
+        self._listeners.append(listener)
+
+    def change(self, *, remove: Collection[Resource] = (), add: Collection[Resource] = ()) -> None:
+        """Take rows away and add others in one step. ValueError if a path would be served twice."""
+        if not remove and not add:
+            return
+        gone = set(remove)
+        self._show((*(row for row in self._rows if row not in gone), *add))
+        self.generation += 1
+        for listener in self._listeners:
+            listener(remove, add)
+
+    def _show(self, rows: tuple[Resource, ...]) -> None:
+        by_path = {(row.group, row.version, row.plural): row for row in rows}
+        if len(by_path) != len(rows):
+            raise ValueError("two resources are served at one path")
+        self._rows = rows
+        self._by_path = by_path
+        self._by_kind = {(row.api_version, row.kind): row for row in rows}
+
 
 REGISTRY = Registry(resources.ALL)
+"""The kinds of the release; never changed. Each cache has a registry of its own that starts with these rows."""

@@ -9,13 +9,13 @@ from __future__ import annotations
 import binascii
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
 from flotilla.api.errors import FieldError
 from flotilla.api.objects import KubeObject, parse_time
 from flotilla.api.quantities import InvalidQuantityError, parse_quantity
+from flotilla.api.schema_report import SchemaReport
 from flotilla.api.schema_source import Schema, definition, reference_of
 
 _UTIL = "io.k8s.apimachinery.pkg."
@@ -40,18 +40,6 @@ _NAMES = {dict: "an object", list: "a list", str: "a string", bool: "a boolean",
 
 Path = tuple[Any, ...]
 Checker = Callable[[Any, Path, "SchemaReport"], None]
-
-
-@dataclass(frozen=True, slots=True)
-class SchemaReport:
-    """What a check found, in document order.
-
-    ``unknown`` are paths such as ``spec.template.spec.containers[0].imagee``. ``errors`` have the reason
-    ``FieldValueTypeInvalid`` (wrong type or form; the object can't be decoded) or ``FieldValueRequired``.
-    """
-
-    unknown: list[str] = field(default_factory=list)
-    errors: list[FieldError] = field(default_factory=list)
 
 
 def path_text(path: Path) -> str:

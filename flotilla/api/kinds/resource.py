@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from flotilla.api.errors import FieldError
 from flotilla.api.objects import KubeObject
+from flotilla.api.schema_report import SchemaReport
 
 LARGEST_FAULT_COUNT = 50
 ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
@@ -69,8 +70,38 @@ def guarded(strategy: Strategy) -> Strategy:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """How objects of a row that is not stored itself follow from those of ``stored``, the row that is.
+
+    Both functions are pure: they leave their argument alone, and the result may share parts with it. What the viewing
+    kind can't express is carried in annotations, so that an object survives the way there and back.
+    """
+
+    stored: Resource
+    to_stored: Callable[[KubeObject], KubeObject]
+    from_stored: Callable[[KubeObject], KubeObject]
+
+
+class Shape(Protocol):
+    """The schema of a kind that was defined at run time; the kinds of the release have theirs in the published file."""
+
+    openapi: Mapping[str, Any]
+    """The kind's schema in OpenAPI's form, ``metadata`` a reference to ObjectMeta; for merging and for documents."""
+
+    def admit(self, obj: KubeObject) -> SchemaReport:
+        """Drop from a client's object what the schema doesn't know, in place, and report that."""
+
+    def restore(self, obj: KubeObject) -> bool:
+        """Bring a stored object into the form of the present schema, in place; whether that changed anything."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Resource:
-    """One served resource. Rows are singletons: compared and hashed by identity."""
+    """One served resource. Rows are singletons: compared and hashed by identity.
+
+    A row with a ``view`` is another version of the objects of the view's row, with its own definition, columns and
+    strategy. A row with a ``shape`` was defined at run time.
+    """
 
     group: str
     version: str
@@ -85,6 +116,9 @@ class Resource:
     categories: tuple[str, ...] = ()
     subresources: tuple[str, ...] = ()
     verbs: tuple[str, ...] = ALL_VERBS
+    view: View | None = None
+    shape: Shape | None = None
+    listed_as: str = ""
 
     @property
     def api_version(self) -> str:
@@ -93,11 +127,18 @@ class Resource:
 
     @property
     def list_kind(self) -> str:
-        return f"{self.kind}List"
+        return self.listed_as or f"{self.kind}List"
+
+    @property
+    def hub(self) -> Resource:
+        """The row whose objects are stored: itself, or the one that it is a view of."""
+        return self.view.stored if self.view is not None else self
 
     @property
     def storage(self) -> str:
         """The path of its objects under ``/registry/``."""
+        if self.view is not None:
+            return self.view.stored.storage
         return f"{self.group}/{self.plural}" if self.group else self.plural
 
     def __repr__(self) -> str:
