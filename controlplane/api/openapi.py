@@ -16,13 +16,15 @@ from aiohttp import web
 from controlplane.api.catalog import Catalog, GroupVersion
 from controlplane.api.negotiation import JSON, accepts_gzip, media_ranges
 from controlplane.api.openapi_cache import Build, DocumentCache, unpack
+from controlplane.api.openapi_custom import custom_definitions
 from controlplane.api.openapi_paths import Document, Operation, paths_of, query_parameter
 from controlplane.api.openapi_protobuf import DEPRECATED_MEDIA_TYPE, MEDIA_TYPE, encode_v2
 from controlplane.api.responses import JSON_CONTENT
 from controlplane.api.version import GIT_VERSION
 from flotilla.api.errors import not_acceptable, not_found
 from flotilla.api.objects import encode
-from flotilla.api.schema_source import SHARED_DEFINITIONS, described_definitions
+from flotilla.api.registry import Resource
+from flotilla.api.schema_source import OBJECT_META, SHARED_DEFINITIONS, described_definitions
 
 _PREFIX = "#/$defs/"
 _V3_PREFIX = "#/components/schemas/"
@@ -41,6 +43,16 @@ class Documents:
         self._versions = {version.path: version for version in catalog.versions}
         self._catalog = catalog
         self._cache = DocumentCache()
+
+    def show(self, catalog: Catalog) -> None:
+        """Serve ``catalog`` from now on; documents of group versions that are as they were are kept."""
+        before, self._versions = self._versions, {version.path: version for version in catalog.versions}
+        self._catalog = catalog
+        for path in before.keys() | self._versions.keys():
+            if before.get(path) != self._versions.get(path):
+                self._cache.forget(f"openapi/v3/{path}")
+        for media_type in set(_V2_TYPES.values()):
+            self._cache.forget(media_type)
 
     async def answer(self, request: web.BaseRequest) -> web.Response:
         """The document at the request's path. NotFound, NotAcceptable."""
@@ -105,8 +117,8 @@ def _bytes_v2(catalog: Catalog, media_type: str) -> bytes:
 
 def build_v3(version: GroupVersion) -> Document:
     """The OpenAPI 3 document of one group version."""
-    roots = [served.row.definition for served in version.resources if served.row is not None]
-    schemas = _schemas(roots, _V3_PREFIX) if roots else {}
+    rows = [served.row for served in version.resources if served.row is not None]
+    schemas = _schemas(rows, _V3_PREFIX) if rows else {}
     paths: Document = {}
     for path in paths_of(version):
         entry: Document = {"parameters": [_placeholder_v3(name) for name in path.placeholders]}
@@ -149,8 +161,8 @@ def _placeholder_v3(name: str) -> Document:
 
 def build_v2(catalog: Catalog) -> Document:
     """The OpenAPI 2 document of everything."""
-    roots = [served.row.definition for version in catalog.versions for served in version.resources if served.row]
-    definitions = _schemas(roots, _V2_PREFIX)
+    rows = [served.row for version in catalog.versions for served in version.resources if served.row]
+    definitions = _schemas(rows, _V2_PREFIX)
     paths: Document = {}
     for version in catalog.versions:
         for path in paths_of(version):
@@ -185,9 +197,12 @@ def _placeholder_v2(name: str) -> Document:
     return {"name": name, "in": "path", "required": True, "type": "string", "uniqueItems": True}
 
 
-def _schemas(roots: Sequence[str], prefix: str) -> Document:
-    definitions = described_definitions([*roots, *(f"{name}List" for name in roots), *SHARED_DEFINITIONS])
-    return {name: _rewritten(schema, prefix, name) for name, schema in sorted(definitions.items())}
+def _schemas(rows: Sequence[Resource], prefix: str) -> Document:
+    roots = [row.definition for row in rows]
+    definitions = described_definitions([*roots, *(f"{name}List" for name in roots), OBJECT_META, *SHARED_DEFINITIONS])
+    written = {name: _rewritten(schema, prefix, name) for name, schema in definitions.items()}
+    written |= custom_definitions(rows, prefix, version_2=prefix == _V2_PREFIX)
+    return dict(sorted(written.items()))
 
 
 def _rewritten(schema: Document, prefix: str, name: str = "") -> Document:

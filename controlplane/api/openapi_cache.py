@@ -19,7 +19,7 @@ Build = Callable[[], bytes]
 
 
 class DocumentCache:
-    """Documents by name. A name's ``build`` has to return the same bytes each time; it is run in a thread."""
+    """Documents by name. A name's ``build`` returns the same bytes until it is forgotten; it is run in a thread."""
 
     def __init__(self, *, unused_s: float = UNUSED_S) -> None:
         self._unused_s = unused_s
@@ -27,20 +27,35 @@ class DocumentCache:
         self._digests: dict[str, str] = {}
         self._expiries: dict[str, asyncio.TimerHandle] = {}
         self._building = asyncio.Lock()
+        self._forgotten = 0
 
     async def digest(self, name: str, build: Build) -> str:
         """The SHA-512 of the document, in upper-case hexadecimal digits."""
-        if name not in self._digests:
-            await self.packed(name, build)
-        return self._digests[name]
+        known = self._digests.get(name)
+        return known if known is not None else (await self._built(name, build))[1]
 
     async def packed(self, name: str, build: Build) -> bytes:
         """The document, gzipped."""
+        return (await self._built(name, build))[0]
+
+    def forget(self, name: str) -> None:
+        """Build the document anew when it is next wanted: it would be another one now."""
+        self._forgotten += 1
+        self._packed.pop(name, None)
+        self._digests.pop(name, None)
+        if name in self._expiries:
+            self._expiries.pop(name).cancel()
+
+    async def _built(self, name: str, build: Build) -> tuple[bytes, str]:
         async with self._building:
             if name not in self._packed:
-                self._packed[name], self._digests[name] = await asyncio.to_thread(_pack, build)
+                forgotten = self._forgotten
+                packed, digest = await asyncio.to_thread(_pack, build)
+                if forgotten != self._forgotten:
+                    return packed, digest
+                self._packed[name], self._digests[name] = packed, digest
             self._expire_later(name)
-            return self._packed[name]
+            return self._packed[name], self._digests[name]
 
     def _expire_later(self, name: str) -> None:
         if name in self._expiries:

@@ -10,17 +10,28 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from controlplane.api.catalog import GroupVersion, Served, ServedSubresource
+from flotilla.api.registry import Resource
 
 Document = dict[str, Any]
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1."
 _SCALE = "io.k8s.api.autoscaling.v1.Scale"
 _BINDING = "io.k8s.api.core.v1.Binding"
+STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 PATCH_TYPES = (
     "application/apply-patch+yaml",
     "application/json-patch+json",
     "application/merge-patch+json",
-    "application/strategic-merge-patch+json",
+    STRATEGIC_PATCH,
 )
+
+
+def patch_types(row: Resource | None) -> tuple[str, ...]:
+    """The media types of patches of a kind: those defined at run time have no strategic merge."""
+    if row is None or row.shape is None:
+        return PATCH_TYPES
+    return tuple(media_type for media_type in PATCH_TYPES if media_type != STRATEGIC_PATCH)
+
+
 _PARAMETERS: dict[str, tuple[str, str]] = {
     "allowWatchBookmarks": ("boolean", 'Asks for watch events of type "BOOKMARK".'),
     "container": ("string", "The container whose log is streamed. Defaults to the only container of the pod."),
@@ -174,7 +185,7 @@ class _Writer:
         if "patch" in verbs:
             patch = self.make("patch", "patch", scope=scope, suffix=suffix)
             patch.query, patch.body, patch.response = (*_WRITE, "force"), _META + "Patch", definition
-            patch.media_types = PATCH_TYPES
+            patch.media_types = patch_types(self.served.row)
             yield patch
 
     def subresource(self, scope: str, sub: ServedSubresource) -> Iterator[Operation]:

@@ -19,6 +19,7 @@ from flotilla.api.registry import REGISTRY
 _FILE = Path(__file__).parent / "schema" / "kubernetes.json"
 _PREFIX = "#/$defs/"
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1."
+OBJECT_META = f"{_META}ObjectMeta"
 SHARED_DEFINITIONS = (
     f"{_META}DeleteOptions",
     f"{_META}Status",
