@@ -1,7 +1,7 @@
 """Discovery and OpenAPI of what is served now: rebuilt when they are asked for after the registry has changed.
 
-Definitions often come by the dozen; what is written from the registry is therefore not written at each of them, but when
-the next client asks.
+Definitions often come by the dozen; what is written from the registry is therefore written when
+the next client asks, not at each of them.
 """
 
 from __future__ import annotations

@@ -12,14 +12,14 @@ from prometheus_client import CollectorRegistry, generate_latest
 from controlplane.api import bindings, health, reviews
 from controlplane.api.authz import Authorizer
 from controlplane.api.call import Call
-from controlplane.api.catalog import METRICS_GROUP, Catalog, metrics_group, review_groups
-from controlplane.api.discovery import Discovery
+from controlplane.api.catalog import METRICS_GROUP, metrics_group, review_groups
 from controlplane.api.health import Health
 from controlplane.api.lists import Lister
 from controlplane.api.logs import Logs, LogSource
-from controlplane.api.openapi import Documents
 from controlplane.api.operations import Operations
+from controlplane.api.publication import Publication
 from controlplane.api.reads import Reads
+from controlplane.api.request_info import RequestInfo
 from controlplane.api.responses import object_response
 from controlplane.api.scale import Scales
 from controlplane.api.usage import MetricsSource, Usage, path_not_found
@@ -50,8 +50,6 @@ class Routes:
         server_address: str = "",
     ) -> None:
         lister = Lister(operations.store, cache)
-        catalog = Catalog(registry, (metrics_group(), *review_groups()))
-        self.serves = catalog.serves
         self._operations = operations
         self._registry = registry
         self._authorizer = authorizer
@@ -60,8 +58,7 @@ class Routes:
         self._writes = Writes(operations, lister)
         self._scales = Scales(operations, cache, lister)
         self._usage = Usage(metrics, cache)
-        self._discovery = Discovery(catalog, server_address=server_address)
-        self._documents = Documents(catalog)
+        self._publication = Publication(registry, (metrics_group(), *review_groups()), server_address=server_address)
         self._health = Health(
             {
                 "cache-synced": lambda: "" if cache.synced else "the cache has not read the store yet",
@@ -70,6 +67,10 @@ class Routes:
         )
         self.watches = Watches(cache, lister)
         self.logs = Logs(logs, cache, lister)
+
+    def serves(self, info: RequestInfo) -> bool:
+        """Whether there is such a resource or subresource, in whatever version."""
+        return self._publication.catalog.serves(info)
 
     async def answer(self, call: Call) -> web.StreamResponse:
         """Answer an authorized request. Raises ApiError."""
@@ -100,8 +101,8 @@ class Routes:
         if path.startswith(health.PATHS):
             return self._health.answer(call)
         if path.startswith("/openapi/"):
-            return await self._documents.answer(call.request)
-        document = self._discovery.answer(call.request)
+            return await self._publication.documents.answer(call.request)
+        document = self._publication.discovery.answer(call.request)
         if document is None:
             raise path_not_found()
         return document

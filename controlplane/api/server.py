@@ -33,7 +33,6 @@ from controlplane.api.telemetry import Telemetry
 from controlplane.api.usage import MetricsSource
 from controlplane.store.cache import Cache
 from flotilla.api.errors import ApiError, bad_request, internal
-from flotilla.api.registry import REGISTRY, Registry
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +78,6 @@ class ApiServer:
         authorizer: Authorizer,
         logs: LogSource,
         metrics: MetricsSource,
-        registry: Registry = REGISTRY,
         collectors: CollectorRegistry = DEFAULT_COLLECTORS,
     ) -> None:
         self._listen = listen
@@ -90,7 +88,7 @@ class ApiServer:
         self._routes = Routes(
             operations,
             cache,
-            registry=registry,
+            registry=cache.registry,
             authorizer=authorizer,
             logs=logs,
             metrics=metrics,
