@@ -1,0 +1,178 @@
+"""What the API benchmark measures: one etcd and one server process, in a directory of their own that goes away."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from controlplane.pki import ensure_cluster_pki
+from controlplane.store.etcd import EtcdStore
+from flotilla.api.objects import decode, encode
+from tests.benchmarks.api_load import client_context
+
+START_S = 60.0
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_IN_FLIGHT = 64
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def cpu_s(pid: int) -> float:
+    """CPU time that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+
+
+def end_of(log: Path) -> str:
+    return log.read_text()[-3000:]
+
+
+def anonymous_bytes(pid: int) -> int:
+    """Memory of a process that no file backs."""
+    found = re.search(r"^Anonymous:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
+    assert found is not None
+    return int(found[1]) * 1024
+
+
+@contextmanager
+def running(command: list[str], log: Path, *, cwd: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that is ended when left."""
+    with log.open("ab") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=out, cwd=cwd)
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@dataclass(slots=True)
+class Lab:
+    """The directory, etcd, and the server while one runs."""
+
+    directory: Path
+    etcd: subprocess.Popen[bytes]
+    endpoint: str
+    port: int
+    server: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pki(self) -> Path:
+        return self.directory / "pki"
+
+    @property
+    def log(self) -> Path:
+        return self.directory / "server.log"
+
+    @property
+    def pid(self) -> int:
+        assert self.server is not None
+        return self.server.pid
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
+        """Run ``flotilla server`` on what etcd holds; entered once it is ready."""
+        command = [str(Path(sys.executable).parent / "flotilla"), "server", "--data-dir", str(self.directory)]
+        command += ["--pki-dir", str(self.pki), "--etcd", self.endpoint, "--listen", f"127.0.0.1:{self.port}"]
+        command += ["--dispatcher-listen", f"127.0.0.1:{free_port()}", "--log-level", "warning"]
+        with running(command, self.log, cwd=Path(__file__).parents[2]) as self.server:
+            async with self.client() as client:
+                await client.until_ready(self.server, self.log)
+            yield
+        self.server = None
+
+    @asynccontextmanager
+    async def client(self) -> AsyncIterator[Client]:
+        connector = aiohttp.TCPConnector(ssl=client_context(self.pki), limit=0)
+        async with aiohttp.ClientSession(connector=connector) as session:
+            yield Client(session, f"https://127.0.0.1:{self.port}")
+
+    async def store_objects(self, objects: Mapping[str, Any]) -> None:
+        """Write objects straight into etcd, by key."""
+        store = EtcdStore([self.endpoint])
+        await store.start()
+        pending = iter(objects.items())
+
+        async def write() -> None:
+            for key, obj in pending:
+                await store.create(key, encode(obj))
+
+        try:
+            await asyncio.gather(*(write() for _ in range(_IN_FLIGHT)))
+        finally:
+            await store.close()
+
+
+@dataclass(slots=True)
+class Client:
+    """Single requests, for what is not measured."""
+
+    session: aiohttp.ClientSession
+    url: str
+
+    async def ask(self, method: str, path: str, body: Any = None, *, content_type: str = "application/json") -> Any:
+        """The decoded answer. RuntimeError for a failure."""
+        data = None if body is None else encode(body)
+        headers = {"Content-Type": content_type} if body is not None else {}
+        async with self.session.request(method, self.url + path, data=data, headers=headers) as response:
+            content = await response.read()
+            if response.status >= 400:
+                raise RuntimeError(f"{method} {path}: {response.status} {content[:500].decode(errors='replace')}")
+            return decode(content) if response.content_type == "application/json" else content.decode()
+
+    async def until_ready(self, server: subprocess.Popen[bytes], log: Path) -> None:
+        """Wait until the server answers. RuntimeError with what it logged if it ends instead."""
+        deadline_s = time.monotonic() + START_S
+        while True:
+            try:
+                await self.ask("GET", "/readyz")
+                await self.ask("GET", "/api/v1/namespaces/default")
+                return
+            except (aiohttp.ClientError, RuntimeError, ssl.SSLError):
+                if server.poll() is not None or time.monotonic() > deadline_s:
+                    raise RuntimeError(f"the server does not serve: {end_of(log)}") from None
+                await asyncio.sleep(0.1)
+
+    async def metric(self, name: str) -> float:
+        """The value of a metric without labels."""
+        text = await self.ask("GET", "/metrics")
+        found = re.search(rf"^{name} (\S+)$", text, re.MULTILINE)
+        return float(found[1]) if found else 0.0
+
+
+@contextmanager
+def lab() -> Iterator[Lab]:
+    """A fresh etcd and certificates in a temporary directory."""
+    with tempfile.TemporaryDirectory(prefix="flotilla-api-") as made:
+        directory = Path(made)
+        ensure_cluster_pki(directory / "pki")
+        url, peer = "unix://client:0", "unix://peer:0"
+        command = ["etcd", "--data-dir", "data", "--listen-client-urls", url, "--advertise-client-urls", url]
+        command += ["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer]
+        command += ["--initial-cluster", f"default={peer}", "--quota-backend-bytes", str(4 << 30)]
+        with running(command, directory / "etcd.log", cwd=directory) as etcd:
+            yield Lab(directory, etcd, f"unix://{directory}/client:0", free_port())
