@@ -52,7 +52,7 @@ def check_fields(
     partial: bool = False,
 ) -> None:
     """Check against the schema and drop nulls and unknown fields. A ``partial`` object may lack required fields."""
-    report = check(resource.definition, obj)
+    report = check(resource.definition, obj) if resource.shape is None else resource.shape.admit(obj)
     wrong = [error for error in report.errors if error.reason != "FieldValueRequired"]
     if wrong:
         raise bad_request(f"{_subject(resource)}: {'; '.join(str(error) for error in wrong[:_SHOWN])}")
@@ -62,9 +62,10 @@ def check_fields(
         raise bad_request(f"{_subject(resource)}: strict decoding error: {', '.join(faults)}")
     if validation == "Warn":
         warnings.extend(faults)
-    if report.unknown:
-        _prune_unknown(resource, obj)
-    drop_nulls(obj)
+    if resource.shape is None:
+        if report.unknown:
+            _prune(root_schema(resource.definition), obj)
+        drop_nulls(obj)
     missing = [error for error in report.errors if error.reason == "FieldValueRequired"]
     if missing and not partial:
         raise _incomplete(resource, obj, missing)
@@ -77,10 +78,6 @@ def _subject(resource: Resource) -> str:
 def _incomplete(resource: Resource, obj: KubeObject, missing: Sequence[FieldError]) -> ApiError:
     name = (obj.get("metadata") or {}).get("name") or ""
     return invalid(resource.kind, name, missing, group=resource.group)
-
-
-def _prune_unknown(resource: Resource, obj: Any) -> None:
-    _prune(root_schema(resource.definition), obj)
 
 
 def _prune(schema: TypeSchema, value: Any) -> None:

@@ -274,6 +274,9 @@ class Operations:
             new = merge_subresource(resource, options.subresource, new, old)
             if managers is not None:
                 new["metadata"]["managedFields"] = managers
+            if resource.shape is not None:
+                resource.strategy.default(new)
+                _raise_faults(resource, new, resource.strategy.validate(new, old))
         else:
             self._prepare_update(resource, new, old)
         if options.ownership is not Ownership.GIVEN:

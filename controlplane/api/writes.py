@@ -24,13 +24,14 @@ from controlplane.api.decoding import check_fields, decode_for, require_type
 from controlplane.api.deletion import DeleteOptions, parse_delete_options
 from controlplane.api.lists import Lister
 from controlplane.api.object_meta import place
+from controlplane.api.openapi_paths import patch_types
 from controlplane.api.operations import Deleted, Operations, Ownership, WriteOptions
 from controlplane.api.patch.json_patch import apply_json_patch
 from controlplane.api.patch.merge_patch import apply_merge_patch
 from controlplane.api.patch.strategic import apply_strategic_patch
 from controlplane.api.protobuf.decode import MEDIA_TYPE as PROTOBUF_TYPE
 from controlplane.api.responses import json_response, object_response, success
-from controlplane.api.schema import root_schema
+from controlplane.api.schema import schema_of
 from controlplane.api.tables import check_include, render_one
 from controlplane.store.cache import Entry
 from flotilla.api.errors import STALE_OBJECT, ApiError, bad_request, conflict, not_found, unsupported_media_type
@@ -41,7 +42,6 @@ JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
-PATCH_TYPES = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH)
 PARALLEL_DELETIONS = 16
 MUCH_YAML_BYTES = 8 * 1024
 
@@ -84,8 +84,8 @@ def answer(call: Call, resource: Resource, obj: KubeObject, *, status: int = 200
 
 def patch_function(media_type: str, data: bytes, resource: Resource) -> PatchFunction:
     """What a patch does to a document. BadRequest, UnsupportedMediaType."""
-    if media_type not in PATCH_TYPES:
-        listed = ", ".join(PATCH_TYPES)
+    if media_type not in patch_types(resource):
+        listed = ", ".join(patch_types(resource))
         raise unsupported_media_type(
             f"the body of the request was in an unknown format - accepted media types include: {listed}"
         )
@@ -96,7 +96,7 @@ def patch_function(media_type: str, data: bytes, resource: Resource) -> PatchFun
         raise bad_request("a merge patch must be an object")
     if media_type == MERGE_PATCH:
         return lambda document: apply_merge_patch(document, patch)
-    schema = root_schema(resource.definition)
+    schema = schema_of(resource)
     return lambda document: apply_strategic_patch(document, patch, schema)
 
 

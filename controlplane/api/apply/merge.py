@@ -18,7 +18,7 @@ from controlplane.api.apply.managers import (
 )
 from controlplane.api.apply.ownership import ownable
 from controlplane.api.apply.typed import Difference, compare, fields_of, merge, prune
-from controlplane.api.schema import TypeSchema, root_schema
+from controlplane.api.schema import TypeSchema, schema_of
 from flotilla.api.errors import ApiError, bad_request
 from flotilla.api.objects import KubeObject, decode, encode, format_time
 from flotilla.api.registry import Resource
@@ -39,7 +39,7 @@ class Application:
 
 def apply_config(resource: Resource, live: KubeObject | None, application: Application, *, now: datetime) -> KubeObject:
     """The object that results, with its managedFields; ``live`` is not changed. 409 Conflict, 400 for bad input."""
-    schema = root_schema(resource.definition)
+    schema = schema_of(resource)
     config = _bare_config(resource, application)
     try:
         known = _known_managers(resource, live, schema, now)

@@ -14,7 +14,7 @@ from typing import Any
 from controlplane.api.apply.field_set import FieldSet, difference, union
 from controlplane.api.apply.managers import UPDATE, Manager, read_managers, write_managers
 from controlplane.api.apply.typed import compare
-from controlplane.api.schema import root_schema
+from controlplane.api.schema import schema_of
 from flotilla.api.objects import KubeObject
 from flotilla.api.registry import Resource
 
@@ -84,7 +84,7 @@ def _after_write(
     resource: Resource, new: KubeObject, old: KubeObject | None, known: list[Manager], writer: Manager, now: datetime
 ) -> list[Manager]:
     before = ownable(old) if old is not None else {}
-    change = compare(before, ownable(new), root_schema(resource.definition))
+    change = compare(before, ownable(new), schema_of(resource))
     gained = union(change.added, change.modified)
     return assign(known, writer, gained, change.removed, now)
 
