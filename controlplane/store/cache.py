@@ -23,11 +23,11 @@ import random
 import time
 from collections.abc import Collection, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
 
+from controlplane.store.bounds import CacheCounters, CacheOptions
 from controlplane.store.entry import DecodedObjects, Entry, deleted_entry, read_again, read_entry
 from controlplane.store.keys import HISTORY_KEY, REGISTRY_PREFIX, after, object_key, resource_prefix
 from controlplane.store.progress import Barrier, Progress
@@ -51,7 +51,7 @@ from controlplane.store.subscription import (
     SubscriptionClosedError,
     SubscriptionError,
 )
-from controlplane.store.table import Indexes, Table
+from controlplane.store.table import Indexes, Slice, Table
 from controlplane.store.window import EventWindow
 from flotilla.api.kinds.resource import Resource
 from flotilla.api.registry import Registry
@@ -80,27 +80,6 @@ LONGEST_RETRY_S = 1.0
 
 Entries = list[Entry]
 Events = list[CacheEvent]
-
-
-@dataclass(frozen=True, slots=True)
-class CacheOptions:
-    """Bounds of what the cache keeps beside the present state, and how long a consistent read waits."""
-
-    window_events: int = 20_000
-    window_bytes: int = 8 << 20
-    decoded_bytes: int = 4 << 20
-    barrier_timeout_s: float = 2.0
-
-
-@dataclass(slots=True)
-class CacheCounters:
-    """What has happened since the start, for metrics."""
-
-    events: int = 0
-    lists: int = 0
-    resumes: int = 0
-    resets: int = 0
-    unreadable: int = 0
 
 
 class Definitions(Protocol):
@@ -138,6 +117,7 @@ class Cache:
         self._barrier = Barrier(store.revision, self._progress, timeout_s=options.barrier_timeout_s)
         self._synced = asyncio.Event()
         self._must_list = True
+        self._compacted = 0
         self.history_id = ""
         self.connected = False
         self.counters = CacheCounters()
@@ -186,6 +166,26 @@ class Cache:
         """The entries of a namespace, of all where it is empty, in key order; the caller's own list."""
         table = self._tables.get(resource.storage)
         return table.in_order(namespace) if table is not None else []
+
+    def list_at(
+        self, resource: Resource, revision: int, *, namespace: str = "", start_key: str = "", limit: int = 0
+    ) -> Slice:
+        """The entries from ``start_key`` on (at most ``limit`` if not 0) as they were at ``revision``, in key order.
+
+        CompactedError when what has changed since is not known any more, FutureRevisionError for what is to come.
+        """
+        if revision > self.revision:
+            raise FutureRevisionError(f"revision {revision} is after {self.revision}")
+        table = self._tables.get(resource.storage)
+        floor = max(self._compacted, table.floor if table is not None else self.revision)
+        if table is None or revision < floor:
+            raise CompactedError(floor)
+        replaced = self._window.replaced_since(revision, resource.storage)
+        return table.at(replaced, namespace, start_key=start_key, limit=limit)
+
+    def forget_before(self, revision: int) -> None:
+        """The store has been compacted to ``revision``: show no list from before it either, as other servers can't."""
+        self._compacted = max(self._compacted, revision)
 
     def count(self, resource: Resource) -> int:
         table = self._tables.get(resource.storage)
@@ -467,7 +467,7 @@ class Cache:
                 self._disown(self._tables.pop(storage))
 
     def _claim(self, resource: Resource) -> None:
-        table = self._tables[resource.storage] = Table(resource)
+        table = self._tables[resource.storage] = Table(resource, floor=self.revision)
         table.subscribers.extend(self._followers)
         prefix = resource_prefix(resource)
         items = [self._unclaimed.pop(key) for key in sorted(self._unclaimed) if key.startswith(prefix)]
@@ -479,6 +479,7 @@ class Cache:
     def _define_anew(self, table: Table, resource: Resource) -> None:
         held = table.entries
         table.resource = resource
+        table.floor = self.revision + 1
         table.replace({key: read_again(resource, held[key]) for key in sorted(held)})
         for key, entry in held.items():
             self._indexes.change(entry, table.entries[key])

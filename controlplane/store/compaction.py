@@ -76,6 +76,7 @@ class Compactor:
             target = self._marks.popleft()[1]
         if target:
             await self._store.compact(target)
+            self._cache.forget_before(target)
             self.compacted_to = target
             logger.debug("store_compacted", extra={"revision": target})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from controlplane.store.entry import Entry
 from controlplane.store.keys import prefix_end, resource_prefix
@@ -11,11 +12,23 @@ from controlplane.store.subscription import Subscription
 from flotilla.api.kinds.resource import Resource
 
 
-class Table:
-    """Entries of one resource in key order. Replacing one is a dictionary write; only new and gone keys move others."""
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Some entries in key order; ``remaining`` more follow them."""
 
-    def __init__(self, resource: Resource) -> None:
+    entries: list[Entry]
+    remaining: int
+
+
+class Table:
+    """Entries of one resource in key order. Replacing one is a dictionary write; only new and gone keys move others.
+
+    ``floor`` is the revision from which on its past can be told from events.
+    """
+
+    def __init__(self, resource: Resource, *, floor: int = 0) -> None:
         self.resource = resource
+        self.floor = floor
         self.entries: dict[str, Entry] = {}
         self.subscribers: list[Subscription] = []
         self._keys: list[str] = []
@@ -36,12 +49,29 @@ class Table:
 
     def in_order(self, namespace: str) -> list[Entry]:
         """The entries of a namespace, of all where it is empty."""
-        entries = self.entries
-        if not namespace:
-            return [entries[key] for key in self._keys]
+        keys = self._keys_from(resource_prefix(self.resource, namespace), "") if namespace else self._keys
+        return list(map(self.entries.__getitem__, keys))
+
+    def at(self, replaced: Mapping[str, Entry | None], namespace: str, *, start_key: str, limit: int) -> Slice:
+        """Entries from ``start_key`` on before their keys' states were ``replaced``; ``limit`` 0 stands for all."""
         prefix = resource_prefix(self.resource, namespace)
-        first = bisect_left(self._keys, prefix)
-        return [entries[key] for key in self._keys[first : bisect_left(self._keys, prefix_end(prefix), first)]]
+        keys = self._keys_from(prefix, start_key)
+        gone = [
+            key
+            for key, entry in replaced.items()
+            if entry is not None and key not in self.entries and key.startswith(prefix) and key >= start_key
+        ]
+        if gone:
+            keys = sorted(keys + gone)
+        if None in replaced.values():
+            keys = [key for key in keys if key not in replaced or replaced[key] is not None]
+        shown = keys[:limit] if limit else keys
+        entries = [replaced.get(key) or self.entries[key] for key in shown]
+        return Slice(entries, len(keys) - len(shown))
+
+    def _keys_from(self, prefix: str, start_key: str) -> list[str]:
+        first = bisect_left(self._keys, max(prefix, start_key))
+        return self._keys[first : bisect_left(self._keys, prefix_end(prefix), first)]
 
 
 class Index:

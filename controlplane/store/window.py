@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Collection
 from itertools import takewhile
 
+from controlplane.store.entry import Entry
 from controlplane.store.store import CompactedError
 from controlplane.store.subscription import CacheEvent
 
@@ -54,3 +55,13 @@ class EventWindow:
         found = [event for event in recent if event.entry.resource.storage in storages]
         found.reverse()
         return found
+
+    def replaced_since(self, revision: int, storage: str) -> dict[str, Entry | None]:
+        """The keys of a resource that changed after ``revision``, each with what stood there then. CompactedError."""
+        if revision < self.floor:
+            raise CompactedError(self.floor)
+        replaced: dict[str, Entry | None] = {}
+        for event in takewhile(lambda event: event.revision > revision, reversed(self._events)):
+            if event.entry.resource.storage == storage:
+                replaced[event.entry.key] = event.previous
+        return replaced
