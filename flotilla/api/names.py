@@ -13,6 +13,7 @@ _DNS1035_LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _QUALIFIED = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
 _CONFIG_KEY = re.compile(r"[-._a-zA-Z0-9]+")
+_HTTP_PATH = re.compile(r"[A-Za-z0-9/\-._~%!$&'()*+,;=:]+")
 _PORT_NAME = re.compile(r"[-a-z0-9]+")
 
 _LABEL_FAULT = (
@@ -43,6 +44,11 @@ _LABEL_VALUE_FAULT = (
 _CONFIG_KEY_FAULT = (
     "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or "
     "'key-name', regex used for validation is '[-._a-zA-Z0-9]+')"
+)
+_WILDCARD_FAULT = (
+    "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of "
+    "lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character (e.g. '*.example.com', regex "
+    "used for validation is '\\*\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
 )
 
 _SUFFIX_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
@@ -78,6 +84,21 @@ def dns_subdomain_faults(value: str) -> list[str]:
     return faults
 
 
+def wildcard_subdomain_faults(value: str) -> list[str]:
+    """Faults of an RFC 1123 subdomain whose first label is ``*`` (hosts of ingresses)."""
+    faults = [_too_long(253)] if len(value) > 253 else []
+    if not value.startswith("*.") or not _SUBDOMAIN.fullmatch(value[2:]):
+        faults.append(_WILDCARD_FAULT)
+    return faults
+
+
+def path_segment_faults(value: str) -> list[str]:
+    """Faults of a name that only has to fit into a path (roles, disruption budgets)."""
+    if value in (".", ".."):
+        return [f"may not be '{value}'"]
+    return [f"may not contain '{character}'" for character in ("/", "%") if character in value]
+
+
 def qualified_name_faults(value: str) -> list[str]:
     """Faults of a label or annotation key, ``[prefix/]name``."""
     prefix, separator, name = value.rpartition("/")
@@ -97,6 +118,17 @@ def qualified_name_faults(value: str) -> list[str]:
         faults.append(f"name part {_too_long(63)}")
     if not _QUALIFIED.fullmatch(name):
         faults.append(_QUALIFIED_FAULT)
+    return faults
+
+
+def domain_path_faults(value: str) -> list[str]:
+    """Faults of a domain and a path in it, ``example.com/name``."""
+    domain, separator, path = value.partition("/")
+    if not separator or not domain or not path:
+        return ['must be a domain-prefixed path (such as "acme.io/foo")']
+    faults = list(dns_subdomain_faults(domain))
+    if not _HTTP_PATH.fullmatch(path):
+        faults.append(f"Invalid path (regex used for validation is '{_HTTP_PATH.pattern}')")
     return faults
 
 

@@ -19,6 +19,7 @@ LARGEST_FAULT_COUNT = 50
 ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 
 Validator = Callable[[KubeObject, KubeObject | None], list[FieldError]]
+SubresourceValidator = Callable[[str, KubeObject, KubeObject], list[FieldError]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class Strategy:
     finds (``old`` is None on create). ``warnings`` names fields that are accepted and not acted upon.
     ``prepare_for_create`` drops what users may not set (status) and starts ``metadata.generation``;
     ``prepare_for_update`` keeps the old status and raises the generation when the desired state changed.
+    ``validate_subresource`` finds the faults of a write through the subresource that it names, if there are rules.
     """
 
     default: Callable[[KubeObject], None]
@@ -51,6 +53,7 @@ class Strategy:
     selectable_fields: Callable[[Mapping[str, Any]], dict[str, str]]
     graceful_deletion: bool = False
     status_subresource: bool = False
+    validate_subresource: SubresourceValidator | None = None
 
 
 def _at_most(limit: int, validate: Validator) -> Validator:
