@@ -35,6 +35,11 @@ _ZERO_IS_VALID = frozenset(
         ("io.k8s.api.discovery.v1.EndpointSlice", "endpoints"),
     }
 )
+# Groups whose validators say themselves what is missing, in Kubernetes' words, and which of it has a default.
+_STATED_BY_VALIDATORS = tuple(
+    f"io.k8s.api.{group}.v1."
+    for group in ("certificates", "networking", "node", "policy", "rbac", "scheduling", "storage")
+)
 _INTEGER_BOUNDS = {"int32": 2**31, "int64": 2**63}
 _NAMES = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", int: "an integer", float: "a number"}
 
@@ -169,7 +174,7 @@ def _object_of(name: str, schema: Schema) -> Checker:
     fields = {key: _compile(part) for key, part in schema["properties"].items()}
     required = (
         ()
-        if name.endswith(_STATUS_SUFFIXES)
+        if name.endswith(_STATUS_SUFFIXES) or name.startswith(_STATED_BY_VALIDATORS)
         else tuple(key for key in schema.get("required", ()) if (name, key) not in _ZERO_IS_VALID)
     )
 
