@@ -5,6 +5,7 @@ Source: ``k8s.io/apimachinery/pkg/util/duration``: the larger the span, the fewe
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 
 from flotilla.api.objects import parse_time
@@ -12,6 +13,9 @@ from flotilla.api.objects import parse_time
 _HOUR_MINUTES = 60
 _YEAR_DAYS = 365
 UNKNOWN = "<unknown>"
+_PART = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)", re.ASCII)
+_UNIT_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_LONGEST_TEXT = 64
 
 
 def _pair(large: int, large_unit: str, small: int, small_unit: str) -> str:
@@ -46,3 +50,14 @@ def human_duration(seconds: float) -> str:
 def time_since(moment: str | None, now: datetime) -> str:
     """How long ago an RFC 3339 time was, ``<unknown>`` if there is none."""
     return human_duration((now - parse_time(moment)).total_seconds()) if moment else UNKNOWN
+
+
+def parse_duration(text: str) -> float:
+    """The seconds of a span as Go writes it, such as ``1h30m`` or ``1.5s``. Raises ValueError."""
+    sign, rest = (-1.0, text[1:]) if text.startswith("-") else (1.0, text.removeprefix("+"))
+    if rest == "0":
+        return 0.0
+    parts = _PART.findall(rest) if len(rest) <= _LONGEST_TEXT else []
+    if not parts or "".join(number + unit for number, unit in parts) != rest:
+        raise ValueError(f'time: invalid duration "{text[:_LONGEST_TEXT]}"')
+    return sign * sum(float(number) * _UNIT_SECONDS[unit] for number, unit in parts)

@@ -60,18 +60,35 @@ def map_text(labels: Mapping[str, str] | None) -> str:
     return ",".join(f"{key}={value}" for key, value in sorted((labels or {}).items())) or NONE
 
 
-def _template_containers(obj: Mapping[str, Any]) -> list[dict[str, Any]]:
-    template = spec_of(obj).get("template") or {}
-    return spec_of(template).get("containers") or []
+def count_of(*fields: str) -> Callable[[KubeObject, datetime], int]:
+    """A cell that counts the entries of some maps or lists together."""
+    return lambda obj, now: sum(len(obj.get(field) or ()) for field in fields)
 
 
-def _joined(field: str) -> Callable[[KubeObject, datetime], str]:
-    return lambda obj, now: ",".join(container.get(field, "") for container in _template_containers(obj))
+def status_number(name: str, field: str, description: str) -> Column:
+    """A column that shows a number of the status, 0 if it is absent."""
+    return column(name, lambda obj, now: status_of(obj).get(field, 0), description=description, type_="integer")
 
 
+def template_columns(holder_of: Callable[[KubeObject], Mapping[str, Any]], *, wide: bool = True) -> tuple[Column, ...]:
+    """The columns about the containers of ``holder_of(obj)["template"]``."""
+
+    def joined(field: str) -> Callable[[KubeObject, datetime], str]:
+        def cell(obj: KubeObject, now: datetime) -> str:
+            containers = spec_of(holder_of(obj).get("template") or {}).get("containers") or ()
+            return ",".join(container.get(field, "") for container in containers)
+
+        return cell
+
+    return (
+        column("Containers", joined("name"), description="Names of each container in the template.", wide=wide),
+        column("Images", joined("image"), description="Images referenced by each container.", wide=wide),
+    )
+
+
+TEMPLATE_DETAILS = template_columns(spec_of)
 WORKLOAD_DETAILS = (
-    column("Containers", _joined("name"), description="Names of each container in the template.", wide=True),
-    column("Images", _joined("image"), description="Images referenced by each container in the template.", wide=True),
+    *TEMPLATE_DETAILS,
     column(
         "Selector",
         lambda obj, now: selector_text(spec_of(obj).get("selector")),

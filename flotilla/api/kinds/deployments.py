@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from flotilla.api.errors import FieldError
 from flotilla.api.kinds.faults import (
-    MUST_NOT_BE_NEGATIVE,
     forbidden,
     invalid,
     negative,
-    required,
     unsupported,
 )
 from flotilla.api.kinds.metadata import (
@@ -21,21 +18,17 @@ from flotilla.api.kinds.metadata import (
     metadata_fields,
     validate_metadata,
 )
-from flotilla.api.kinds.replica_sets import (
+from flotilla.api.kinds.pod_templates import (
     default_template,
     template_warnings,
+    validate_endless_template,
     validate_selector_update,
-    validate_template,
     validate_workload_selector,
 )
 from flotilla.api.kinds.resource import Strategy
+from flotilla.api.kinds.update_steps import more_than_all, step_amount, validate_step
 from flotilla.api.objects import KubeObject
 
-_PERCENT = re.compile(r"[0-9]{1,9}%")
-_PERCENT_FAULT = (
-    "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for "
-    "validation is '[0-9]+%')"
-)
 _STEP = "25%"
 
 
@@ -53,26 +46,14 @@ def _default(deployment: KubeObject) -> None:
     default_template(spec)
 
 
-def _validate_step(value: int | str, path: str) -> list[FieldError]:
-    if isinstance(value, int):
-        return [invalid(path, value, MUST_NOT_BE_NEGATIVE)] if value < 0 else []
-    return [] if _PERCENT.fullmatch(value) else [invalid(path, value, _PERCENT_FAULT)]
-
-
-def _amount(value: int | str) -> int:
-    return value if isinstance(value, int) else int(value.removesuffix("%"))
-
-
 def _validate_rolling_update(update: Mapping[str, Any], path: str) -> list[FieldError]:
     surge, unavailable = update.get("maxSurge", _STEP), update.get("maxUnavailable", _STEP)
-    errors = _validate_step(unavailable, f"{path}.maxUnavailable") + _validate_step(surge, f"{path}.maxSurge")
+    errors = validate_step(unavailable, f"{path}.maxUnavailable") + validate_step(surge, f"{path}.maxSurge")
     if errors:
         return errors
-    if isinstance(unavailable, str) and _amount(unavailable) > 100:
-        errors.append(invalid(f"{path}.maxUnavailable", unavailable, "must not be greater than 100%"))
-    if _amount(surge) == 0 and _amount(unavailable) == 0:
+    if step_amount(surge) == 0 and step_amount(unavailable) == 0:
         errors.append(invalid(f"{path}.maxUnavailable", unavailable, "may not be 0 when `maxSurge` is 0"))
-    return errors
+    return errors + more_than_all(unavailable, f"{path}.maxUnavailable")
 
 
 def _validate_strategy(strategy: Mapping[str, Any], path: str) -> list[FieldError]:
@@ -98,12 +79,13 @@ def _validate(deployment: KubeObject, old: KubeObject | None) -> list[FieldError
     for field in ("replicas", "minReadySeconds", "revisionHistoryLimit"):
         errors += negative(f"spec.{field}", spec.get(field))
     errors += validate_workload_selector(spec, "deployment")
-    if spec.get("template") is None:
-        errors.append(required("spec.template"))
-    else:
-        errors += validate_template(spec["template"], "Deployment")
+    errors += validate_endless_template(spec.get("template"), kind="Deployment")
     errors += _validate_strategy(spec.get("strategy") or {}, "spec.strategy") + _validate_deadline(spec)
     return errors if old is None else errors + validate_selector_update(deployment, old)
+
+
+def _warnings(deployment: KubeObject) -> list[str]:
+    return template_warnings(deployment["spec"], "spec.template")
 
 
 STRATEGY = Strategy(
@@ -111,7 +93,7 @@ STRATEGY = Strategy(
     validate=_validate,
     prepare_for_create=begin_generation,
     prepare_for_update=carry_generation,
-    warnings=template_warnings,
+    warnings=_warnings,
     selectable_fields=metadata_fields,
     status_subresource=True,
 )

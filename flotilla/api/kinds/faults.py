@@ -28,6 +28,11 @@ def invalid(path: str, value: Any, why: str) -> FieldError:
     return FieldError(path, f"Invalid value: {shown(value)}: {why}", "FieldValueInvalid")
 
 
+def invalid_whole(path: str, why: str) -> FieldError:
+    """A fault of a structure that is too large to quote."""
+    return FieldError(path, f"Invalid value: {why}", "FieldValueInvalid")
+
+
 def unsupported(path: str, value: Any, supported: Iterable[str]) -> FieldError:
     listed = ", ".join(f'"{one}"' for one in supported)
     return FieldError(path, f"Unsupported value: {shown(value)}: supported values: {listed}", "FieldValueNotSupported")

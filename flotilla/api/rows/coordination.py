@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flotilla.api.kinds import leases, workload_columns
+from flotilla.api.kinds import data_columns, leases
 from flotilla.api.kinds.resource import Resource, guarded
 
 LEASES = Resource(
@@ -13,7 +13,7 @@ LEASES = Resource(
     kind="Lease",
     namespaced=True,
     definition="io.k8s.api.coordination.v1.Lease",
-    columns=workload_columns.LEASE_COLUMNS,
+    columns=data_columns.LEASE_COLUMNS,
     strategy=guarded(leases.STRATEGY),
 )
 

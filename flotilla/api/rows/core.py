@@ -5,19 +5,27 @@ from __future__ import annotations
 from functools import partial
 
 from flotilla.api.kinds import (
+    claims,
     config_maps,
+    data_columns,
     endpoints,
     event_columns,
     events,
+    limit_ranges,
     namespaces,
     node_columns,
     nodes,
+    persistent_volumes,
     pod_columns,
     pods,
+    replication_controllers,
+    resource_quotas,
     secrets,
     service_accounts,
     service_columns,
     services,
+    stored_templates,
+    volume_columns,
     workload_columns,
 )
 from flotilla.api.kinds.resource import ALL_VERBS, Resource, guarded
@@ -29,7 +37,7 @@ CONFIG_MAPS = _core(
     singular="configmap",
     kind="ConfigMap",
     definition="io.k8s.api.core.v1.ConfigMap",
-    columns=workload_columns.CONFIG_MAP_COLUMNS,
+    columns=data_columns.CONFIG_MAP_COLUMNS,
     strategy=guarded(config_maps.STRATEGY),
     short_names=("cm",),
 )
@@ -50,6 +58,15 @@ EVENTS = _core(
     columns=event_columns.COLUMNS,
     strategy=guarded(events.STRATEGY),
     short_names=("ev",),
+)
+LIMIT_RANGES = _core(
+    plural="limitranges",
+    singular="limitrange",
+    kind="LimitRange",
+    definition="io.k8s.api.core.v1.LimitRange",
+    columns=volume_columns.LIMIT_RANGE_COLUMNS,
+    strategy=guarded(limit_ranges.STRATEGY),
+    short_names=("limits",),
 )
 NAMESPACES = Resource(
     group="",
@@ -78,6 +95,37 @@ NODES = Resource(
     short_names=("no",),
     subresources=("status",),
 )
+PERSISTENT_VOLUME_CLAIMS = _core(
+    plural="persistentvolumeclaims",
+    singular="persistentvolumeclaim",
+    kind="PersistentVolumeClaim",
+    definition="io.k8s.api.core.v1.PersistentVolumeClaim",
+    columns=volume_columns.PERSISTENT_VOLUME_CLAIM_COLUMNS,
+    strategy=guarded(claims.STRATEGY),
+    short_names=("pvc",),
+    subresources=("status",),
+)
+PERSISTENT_VOLUMES = Resource(
+    group="",
+    version="v1",
+    plural="persistentvolumes",
+    singular="persistentvolume",
+    kind="PersistentVolume",
+    namespaced=False,
+    definition="io.k8s.api.core.v1.PersistentVolume",
+    columns=volume_columns.PERSISTENT_VOLUME_COLUMNS,
+    strategy=guarded(persistent_volumes.STRATEGY),
+    short_names=("pv",),
+    subresources=("status",),
+)
+POD_TEMPLATES = _core(
+    plural="podtemplates",
+    singular="podtemplate",
+    kind="PodTemplate",
+    definition="io.k8s.api.core.v1.PodTemplate",
+    columns=workload_columns.POD_TEMPLATE_COLUMNS,
+    strategy=guarded(stored_templates.STRATEGY),
+)
 PODS = _core(
     plural="pods",
     singular="pod",
@@ -89,12 +137,33 @@ PODS = _core(
     categories=("all",),
     subresources=("status", "log", "binding"),
 )
+REPLICATION_CONTROLLERS = _core(
+    plural="replicationcontrollers",
+    singular="replicationcontroller",
+    kind="ReplicationController",
+    definition="io.k8s.api.core.v1.ReplicationController",
+    columns=workload_columns.REPLICATION_CONTROLLER_COLUMNS,
+    strategy=guarded(replication_controllers.STRATEGY),
+    short_names=("rc",),
+    categories=("all",),
+    subresources=("status", "scale"),
+)
+RESOURCE_QUOTAS = _core(
+    plural="resourcequotas",
+    singular="resourcequota",
+    kind="ResourceQuota",
+    definition="io.k8s.api.core.v1.ResourceQuota",
+    columns=volume_columns.RESOURCE_QUOTA_COLUMNS,
+    strategy=guarded(resource_quotas.STRATEGY),
+    short_names=("quota",),
+    subresources=("status",),
+)
 SECRETS = _core(
     plural="secrets",
     singular="secret",
     kind="Secret",
     definition="io.k8s.api.core.v1.Secret",
-    columns=workload_columns.SECRET_COLUMNS,
+    columns=data_columns.SECRET_COLUMNS,
     strategy=guarded(secrets.STRATEGY),
 )
 SERVICE_ACCOUNTS = _core(
@@ -102,7 +171,7 @@ SERVICE_ACCOUNTS = _core(
     singular="serviceaccount",
     kind="ServiceAccount",
     definition="io.k8s.api.core.v1.ServiceAccount",
-    columns=workload_columns.SERVICE_ACCOUNT_COLUMNS,
+    columns=data_columns.SERVICE_ACCOUNT_COLUMNS,
     strategy=guarded(service_accounts.STRATEGY),
     short_names=("sa",),
 )
@@ -122,9 +191,15 @@ ROWS = (
     CONFIG_MAPS,
     ENDPOINTS,
     EVENTS,
+    LIMIT_RANGES,
     NAMESPACES,
     NODES,
+    PERSISTENT_VOLUME_CLAIMS,
+    PERSISTENT_VOLUMES,
     PODS,
+    POD_TEMPLATES,
+    REPLICATION_CONTROLLERS,
+    RESOURCE_QUOTAS,
     SECRETS,
     SERVICE_ACCOUNTS,
     SERVICES,

@@ -11,7 +11,23 @@ import pytest
 from flotilla.api.errors import FieldError
 from flotilla.api.objects import KubeObject
 from flotilla.api.registry import Resource
-from flotilla.api.resources import DEPLOYMENTS, HORIZONTAL_POD_AUTOSCALERS, PODS, REPLICA_SETS, SERVICES
+from flotilla.api.resources import (
+    CONTROLLER_REVISIONS,
+    CRON_JOBS,
+    DAEMON_SETS,
+    DEPLOYMENTS,
+    HORIZONTAL_POD_AUTOSCALERS,
+    JOBS,
+    LIMIT_RANGES,
+    PERSISTENT_VOLUME_CLAIMS,
+    PERSISTENT_VOLUMES,
+    POD_TEMPLATES,
+    PODS,
+    REPLICA_SETS,
+    REPLICATION_CONTROLLERS,
+    SERVICES,
+    STATEFUL_SETS,
+)
 
 Written = Callable[..., KubeObject]
 Faults = Callable[..., list[FieldError]]
@@ -26,10 +42,56 @@ def _template() -> KubeObject:
     return {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "web", "image": "web:1"}]}}
 
 
+def _job_template() -> KubeObject:
+    return {"spec": {"restartPolicy": "Never", "containers": [{"name": "work", "image": "work:1"}]}}
+
+
+def _batch_samples() -> dict[Resource, KubeObject]:
+    job_spec = {"template": _job_template()}
+    return {
+        JOBS: {"metadata": _metadata("web") | {"uid": "u-1"}, "spec": job_spec},
+        CRON_JOBS: {
+            "metadata": _metadata("web"),
+            "spec": {"schedule": "*/5 * * * *", "jobTemplate": {"spec": job_spec}},
+        },
+    }
+
+
+def _claim_spec() -> KubeObject:
+    return {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+
+
+def _stored_samples() -> dict[Resource, KubeObject]:
+    selector = {"matchLabels": {"app": "web"}}
+    volume = {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": "/srv"}}
+    claim = {"metadata": {"name": "data"}, "spec": _claim_spec()}
+    limits = [{"type": "Container", "max": {"cpu": "2"}, "min": {"cpu": "100m"}}]
+    return {
+        STATEFUL_SETS: {
+            "metadata": _metadata("web"),
+            "spec": {
+                "serviceName": "web",
+                "selector": selector,
+                "template": _template(),
+                "volumeClaimTemplates": [claim],
+            },
+        },
+        DAEMON_SETS: {"metadata": _metadata("web"), "spec": {"selector": selector, "template": _template()}},
+        REPLICATION_CONTROLLERS: {"metadata": _metadata("web"), "spec": {"template": _template()}},
+        CONTROLLER_REVISIONS: {"metadata": _metadata("web"), "revision": 1, "data": {"spec": {}}},
+        POD_TEMPLATES: {"metadata": _metadata("web"), "template": _template()},
+        PERSISTENT_VOLUME_CLAIMS: {"metadata": _metadata("web"), "spec": _claim_spec()},
+        PERSISTENT_VOLUMES: {"metadata": _metadata("web"), "spec": volume},
+        LIMIT_RANGES: {"metadata": _metadata("web"), "spec": {"limits": limits}},
+    }
+
+
 def _samples() -> dict[Resource, KubeObject]:
     selector = {"matchLabels": {"app": "web"}}
     target = {"type": "Utilization", "averageUtilization": 50}
     return {
+        **_batch_samples(),
+        **_stored_samples(),
         PODS: {"metadata": _metadata("web"), "spec": _template()["spec"]},
         DEPLOYMENTS: {"metadata": _metadata("web"), "spec": {"selector": selector, "template": _template()}},
         REPLICA_SETS: {"metadata": _metadata("web"), "spec": {"selector": selector, "template": _template()}},

@@ -69,7 +69,7 @@ def test_a_hundred_thousand_labels_are_one_fault(sample: Sample, edited: Edited,
     assert str(error) == "metadata.labels: Too many: 100000: must have at most 1000 items"
     template = edited(sample(DEPLOYMENTS), "spec.template.metadata.labels", labels | {"app": "web"})
     (error,) = faults(DEPLOYMENTS, template)
-    assert error.field == "spec.template.metadata.labels"
+    assert error.field == "spec.template.labels"
 
 
 def test_annotations_are_bounded_in_total(sample: Sample, edited: Edited, faults: Faults) -> None:
