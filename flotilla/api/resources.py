@@ -14,6 +14,7 @@ from flotilla.api.rows import (
     coordination,
     core,
     discovery,
+    events,
     networking,
     node,
     policy,
@@ -22,7 +23,7 @@ from flotilla.api.rows import (
     storage,
 )
 from flotilla.api.rows.apps import CONTROLLER_REVISIONS, DAEMON_SETS, DEPLOYMENTS, REPLICA_SETS, STATEFUL_SETS
-from flotilla.api.rows.autoscaling import HORIZONTAL_POD_AUTOSCALERS
+from flotilla.api.rows.autoscaling import HORIZONTAL_POD_AUTOSCALERS, HORIZONTAL_POD_AUTOSCALERS_V1
 from flotilla.api.rows.batch import CRON_JOBS, JOBS
 from flotilla.api.rows.certificates import CERTIFICATE_SIGNING_REQUESTS
 from flotilla.api.rows.coordination import LEASES
@@ -44,6 +45,7 @@ from flotilla.api.rows.core import (
     SERVICES,
 )
 from flotilla.api.rows.discovery import ENDPOINT_SLICES
+from flotilla.api.rows.events import NEW_EVENTS
 from flotilla.api.rows.networking import INGRESS_CLASSES, INGRESSES, IP_ADDRESSES, NETWORK_POLICIES, SERVICE_CIDRS
 from flotilla.api.rows.node import RUNTIME_CLASSES
 from flotilla.api.rows.policy import POD_DISRUPTION_BUDGETS
@@ -75,6 +77,7 @@ __all__ = [
     "ENDPOINT_SLICES",
     "EVENTS",
     "HORIZONTAL_POD_AUTOSCALERS",
+    "HORIZONTAL_POD_AUTOSCALERS_V1",
     "INGRESSES",
     "INGRESS_CLASSES",
     "IP_ADDRESSES",
@@ -83,6 +86,7 @@ __all__ = [
     "LIMIT_RANGES",
     "NAMESPACES",
     "NETWORK_POLICIES",
+    "NEW_EVENTS",
     "NODES",
     "PERSISTENT_VOLUMES",
     "PERSISTENT_VOLUME_CLAIMS",
@@ -109,6 +113,7 @@ __all__ = [
 ALL = (
     *core.ROWS,
     *apps.ROWS,
+    *events.ROWS,
     *autoscaling.ROWS,
     *batch.ROWS,
     *certificates.ROWS,

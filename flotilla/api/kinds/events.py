@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flotilla.api.errors import FieldError
-from flotilla.api.kinds.faults import invalid, required, unsupported
+from flotilla.api.kinds.faults import each_invalid, invalid, required
 from flotilla.api.kinds.metadata import (
     metadata_fields,
     no_defaults,
@@ -16,29 +16,43 @@ from flotilla.api.kinds.metadata import (
     validate_metadata,
 )
 from flotilla.api.kinds.resource import Strategy
+from flotilla.api.names import qualified_name_faults
 from flotilla.api.objects import KubeObject
 
 _REFERENCE_FIELDS = ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
-_TYPES = ("Normal", "Warning")
-_NEW_STYLE_FIELDS = ("reportingComponent", "reportingInstance", "action", "reason")
+_LONGEST_WORD = 128
+_LONGEST_NOTE = 1024
 
 
-def _validate_namespace(event: KubeObject) -> list[FieldError]:
-    """Events about cluster-scoped objects live in the namespace default."""
+def _namespace_faults(event: KubeObject) -> list[FieldError]:
+    """Events about cluster-scoped objects live in the namespace default, new ones also in kube-system."""
     about, own = (event.get("involvedObject") or {}).get("namespace", ""), event["metadata"].get("namespace", "")
-    if about == own or (not about and own in ("default", "kube-system")):
-        return []
-    return [invalid("involvedObject.namespace", about, "does not match event.namespace")]
+    if event.get("eventTime"):
+        good = bool(about) or own in ("default", "kube-system")
+    else:
+        good = about == own or (not about and own == "default")
+    return [] if good else [invalid("involvedObject.namespace", about, "does not match event.namespace")]
+
+
+def _new_style_faults(event: KubeObject) -> list[FieldError]:
+    """What an event with an ``eventTime`` must say; ``reportingController`` is Kubernetes' name for the component."""
+    controller = event.get("reportingComponent") or ""
+    errors = [] if controller else [required("reportingController")]
+    errors += each_invalid("reportingController", controller, qualified_name_faults(controller))
+    for field in ("reportingInstance", "action", "reason"):
+        text = event.get(field) or ""
+        if not text:
+            errors.append(required(field))
+        if len(text.encode()) > _LONGEST_WORD:
+            errors.append(invalid(field, "", f"can have at most {_LONGEST_WORD} characters"))
+    if len((event.get("message") or "").encode()) > _LONGEST_NOTE:
+        errors.append(invalid("message", "", f"can have at most {_LONGEST_NOTE} characters"))
+    return errors
 
 
 def _validate(event: KubeObject, old: KubeObject | None) -> list[FieldError]:
-    errors = validate_metadata(event) + _validate_namespace(event)
-    if not event.get("eventTime"):
-        return errors
-    errors += [required(field) for field in _NEW_STYLE_FIELDS if not event.get(field)]
-    if event.get("type") not in _TYPES:
-        errors.append(unsupported("type", event.get("type"), _TYPES))
-    return errors
+    errors = validate_metadata(event) + _namespace_faults(event)
+    return errors + _new_style_faults(event) if event.get("eventTime") else errors
 
 
 def _selectable_fields(event: Mapping[str, Any]) -> dict[str, str]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from flotilla.api.kinds import autoscaler_columns, autoscalers
-from flotilla.api.kinds.resource import Resource, guarded
+from flotilla.api.kinds import autoscaler_columns, autoscaler_view, autoscalers
+from flotilla.api.kinds.resource import Resource, View, guarded
 
 HORIZONTAL_POD_AUTOSCALERS = Resource(
     group="autoscaling",
@@ -20,4 +20,20 @@ HORIZONTAL_POD_AUTOSCALERS = Resource(
     subresources=("status",),
 )
 
-ROWS = (HORIZONTAL_POD_AUTOSCALERS,)
+HORIZONTAL_POD_AUTOSCALERS_V1 = Resource(
+    group="autoscaling",
+    version="v1",
+    plural="horizontalpodautoscalers",
+    singular="horizontalpodautoscaler",
+    kind="HorizontalPodAutoscaler",
+    namespaced=True,
+    definition="io.k8s.api.autoscaling.v1.HorizontalPodAutoscaler",
+    columns=autoscaler_view.COLUMNS,
+    strategy=guarded(autoscaler_view.STRATEGY),
+    short_names=("hpa",),
+    categories=("all",),
+    subresources=("status",),
+    view=View(HORIZONTAL_POD_AUTOSCALERS, autoscaler_view.to_stored, autoscaler_view.from_stored),
+)
+
+ROWS = (HORIZONTAL_POD_AUTOSCALERS, HORIZONTAL_POD_AUTOSCALERS_V1)
