@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from aiohttp import web
@@ -13,6 +14,7 @@ from controlplane.api.request_info import RequestInfo
 from flotilla.api.errors import ApiError, FieldError, bad_request, invalid
 
 _LONGEST_MANAGER = 128
+_INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
 _VALIDATIONS = ("Ignore", "Warn", "Strict")
 
 
@@ -58,23 +60,18 @@ class Call:
         return wanted
 
     def flag(self, name: str) -> bool:
-        """A boolean query parameter. BadRequest for what is none."""
-        text = self.query.get(name, "")
-        if text in ("", "0", "false", "False", "f", "F", "FALSE"):
-            return False
-        if text in ("1", "true", "True", "t", "T", "TRUE"):
-            return True
-        raise bad_request(f'{name}: "{text}" is not a boolean')
+        """A boolean query parameter, read as Kubernetes does: what is there and neither ``0`` nor ``false`` is true."""
+        text = self.query.get(name, "0")
+        return text != "0" and text.lower() != "false"
 
     def number(self, name: str) -> int | None:
-        """An integer query parameter, None where it is not given. BadRequest for what is none."""
+        """A 64-bit integer query parameter, None where it is not given. BadRequest for what is none."""
         text = self.query.get(name, "")
         if not text:
             return None
-        try:
-            return int(text)
-        except ValueError as error:
-            raise bad_request(f'{name}: "{text}" is not an integer') from error
+        if not _INTEGER.fullmatch(text) or not -(1 << 63) <= int(text) < 1 << 63:
+            raise bad_request(f'{name}: "{text[:100]}" is not a 64-bit integer')
+        return int(text)
 
 
 def check_dry_run(wanted: list[str]) -> bool:

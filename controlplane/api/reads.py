@@ -5,7 +5,8 @@ from __future__ import annotations
 from aiohttp import web
 
 from controlplane.api.call import Call
-from controlplane.api.lists import Lister, parse_revision
+from controlplane.api.list_options import parse_revision
+from controlplane.api.lists import Lister
 from controlplane.api.responses import compressed, json_response
 from controlplane.api.tables import check_include, render_list, render_one
 from controlplane.api.views import viewed_entry

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 
 from controlplane.api.call import Call
 from controlplane.api.tables import Breather
@@ -61,32 +61,39 @@ def read_selection(call: Call, resource: Resource) -> Selection:
         raise bad_request(str(error)) from error
     unknown = sorted(fields.fields - _selectable(resource))
     if unknown:
-        raise bad_request(f'"{unknown[0]}" is not a known field selector: only {_listed(resource)} are supported')
+        raise bad_request(_not_selectable(resource, unknown[0]))
     if call.info.name:
         fields = FieldSelector((*fields.terms, ("metadata.name", True, call.info.name)))
     return Selection(resource, call.info.namespace, labels, fields)
 
 
-@cache
+@lru_cache(maxsize=512)
 def _selectable(resource: Resource) -> frozenset[str]:
     blank = {"metadata": {"name": "", "namespace": ""}} | {part: {} for part in _EMPTY_PARTS}
     return _FROM_ENTRY | frozenset(resource.strategy.selectable_fields(blank))
 
 
-def _listed(resource: Resource) -> str:
-    return ", ".join(f'"{field}"' for field in sorted(_selectable(resource)))
+def _not_selectable(resource: Resource, field: str) -> str:
+    """The words of Kubernetes, which has some for kinds with fields of their own and others for the rest."""
+    if _selectable(resource) != _FROM_ENTRY:
+        return f"field label not supported: {field}"
+    return f'"{field}" is not a known field selector: only "metadata.name", "metadata.namespace"'
 
 
-def candidates(cache_: Cache, selection: Selection) -> Sequence[Entry]:
-    """The entries that the cache's indexes find for a selection; they may not all match."""
+def indexed(cache_: Cache, selection: Selection) -> Sequence[Entry] | None:
+    """What an index of the cache finds for a selection, in key order; they may not all match. None without an index."""
     resource, namespace = selection.resource, selection.namespace
     if selection.name and (namespace or not resource.namespaced):
         entry = cache_.get(resource, namespace, selection.name)
         return [entry] if entry else []
     node = selection.fields.required_value("spec.nodeName")
-    if resource is PODS and node:
-        return sorted(cache_.pods_on_node(node), key=lambda entry: entry.key)
-    return cache_.list(resource, namespace)
+    return cache_.pods_on_node(node) if resource is PODS and node else None
+
+
+def candidates(cache_: Cache, selection: Selection) -> Sequence[Entry]:
+    """The entries among which those that match are."""
+    found = indexed(cache_, selection)
+    return cache_.list(selection.resource, selection.namespace) if found is None else found
 
 
 async def select(entries: Sequence[Entry], selection: Selection) -> Sequence[Entry]:

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from aiohttp import web
 
 from controlplane.api.call import Call
-from controlplane.api.lists import Lister, parse_revision
+from controlplane.api.list_options import WatchOptions, read_watch_options
+from controlplane.api.lists import Lister
 from controlplane.api.negotiation import Form
 from controlplane.api.responses import JSON_CONTENT, add_warnings
 from controlplane.api.selection import Selection, candidates, read_selection, select
@@ -25,49 +24,16 @@ from controlplane.api.views import viewed_entry
 from controlplane.store.cache import Cache, CacheEvent, Entry, ResetError, Subscription, SubscriptionError
 from controlplane.store.entry import deleted_entry
 from controlplane.store.store import CompactedError, FutureRevisionError
-from flotilla.api.errors import bad_request, expired
+from flotilla.api.errors import expired
 from flotilla.api.objects import KubeObject, encode
 from flotilla.api.registry import Resource
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_TIMEOUT_S = 1800.0
 BOOKMARK_PERIOD_S = 60.0
 WRITE_BYTES = 64 * 1024
 _EVENTS_A_WRITE = 100
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WatchOptions:
-    """``revision`` None is unset. ``initial`` says whether the present state comes first, as ADDED events."""
-
-    revision: int | None
-    initial: bool
-    announce_end: bool
-    bookmarks: bool
-    timeout_s: float
-
-
-def read_watch_options(call: Call) -> WatchOptions:
-    """The options of a request. BadRequest for combinations without meaning."""
-    revision = parse_revision(call.query.get("resourceVersion", ""))
-    match = call.query.get("resourceVersionMatch", "")
-    send_initial = call.flag("sendInitialEvents") if "sendInitialEvents" in call.query else None
-    if send_initial is None and match:
-        why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
-        raise bad_request(f"resourceVersionMatch: Forbidden: {why}")
-    if send_initial is not None and match != "NotOlderThan":
-        why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
-        raise bad_request(f"sendInitialEvents: Forbidden: {why}")
-    timeout_s = float(call.number("timeoutSeconds") or 0)
-    return WatchOptions(
-        revision=revision,
-        initial=not revision if send_initial is None else send_initial,
-        announce_end=bool(send_initial),
-        bookmarks=call.flag("allowWatchBookmarks"),
-        timeout_s=timeout_s or DEFAULT_TIMEOUT_S * random.uniform(1, 2),
-    )
 
 
 class EventEncoder:
@@ -78,7 +44,9 @@ class EventEncoder:
         self._resource = selection.resource
         self._form = form
         self._include = include
-        self._cache_key = f"{form.kind}/{form.version}/{include}/{self._resource.version if self._resource.view else ''}"
+        self._cache_key = (
+            f"{form.kind}/{form.version}/{include}/{self._resource.version if self._resource.view else ''}"
+        )
         self._headed = form.kind != "Table"
 
     def encode(self, event: CacheEvent) -> bytes:

@@ -40,6 +40,7 @@ class ApiError(Exception):
         self.reason = reason
         self.message = message
         self.details = details
+        self.list_metadata: KubeObject = {}
 
     @property
     def transient(self) -> bool:
@@ -51,7 +52,7 @@ class ApiError(Exception):
         body: KubeObject = {
             "kind": "Status",
             "apiVersion": "v1",
-            "metadata": {},
+            "metadata": self.list_metadata,
             "status": "Failure",
             "message": self.message,
             "reason": self.reason,
@@ -143,7 +144,7 @@ def unsupported_media_type(message: str) -> ApiError:
 
 
 def too_large_resource_version(requested: int, current: int) -> ApiError:
-    message = f"Too large resource version: {requested}, current: {current}"
+    message = f"Timeout: Too large resource version: {requested}, current: {current}"
     causes = [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]
     return ApiError(504, "Timeout", message, details={"causes": causes, "retryAfterSeconds": 1})
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from typing import Any
 
 import pytest
@@ -79,16 +81,41 @@ async def test_pages_with_a_selector_hold_matches_only(api: Any) -> None:
     assert found == ["n000", "n050", "n100", "n150", "n200"]
 
 
+async def compact(api: Any) -> None:
+    revision = await api.store.revision()
+    await api.store.compact(revision)
+    await api.cache.barrier()
+    api.cache.forget_before(revision)
+
+
 async def test_a_page_of_a_compacted_revision_is_410(api: Any) -> None:
-    """A continue token that is too old is told so, and an exact list too."""
+    """A continue token that is too old is told so, and gets one that goes on in the present state."""
     await make(api, "a", "b", "c")
     first = await api.get(f"{CONFIG_MAPS}?limit=1")
     await make(api, "d")
-    await api.store.compact(await api.store.revision())
+    await compact(api)
     reply = await api.get(f"{CONFIG_MAPS}?limit=1&continue={first.body['metadata']['continue']}")
     assert (reply.status, reply.body["reason"]) == (410, "Expired")
+    second = await api.get(f"{CONFIG_MAPS}?limit=2&continue={reply.body['metadata']['continue']}")
+    assert names_in(second) == ["b", "c"]
+    assert int(second.body["metadata"]["resourceVersion"]) == api.cache.revision
+    third = await api.get(f"{CONFIG_MAPS}?limit=2&continue={second.body['metadata']['continue']}")
+    assert names_in(third) == ["d"]
     exact = await api.get(f"{CONFIG_MAPS}?resourceVersion=2&resourceVersionMatch=Exact")
-    assert exact.status == 410
+    assert (exact.status, exact.body["reason"], exact.body["metadata"]) == (410, "Expired", {})
+
+
+async def test_pages_outlive_the_window_of_events(api: Any) -> None:
+    """What the cache no longer knows of the past comes from the store, page for page the same."""
+    await make(api, *(f"n{number}" for number in range(7)))
+    first = await api.get(f"{CONFIG_MAPS}?limit=3")
+    token = first.body["metadata"]["continue"]
+    await api.ask("DELETE", f"{CONFIG_MAPS}/n4")
+    from_events = await api.get(f"{CONFIG_MAPS}?limit=3&continue={token}")
+    api.cache.forget_before(api.cache.revision)
+    from_store = await api.get(f"{CONFIG_MAPS}?limit=3&continue={token}")
+    assert names_in(from_store) == ["n3", "n4", "n5"]
+    assert from_store.body == from_events.body
 
 
 async def test_an_exact_list_shows_the_past(api: Any) -> None:
@@ -108,7 +135,7 @@ async def test_a_revision_from_the_future_is_504(api: Any, monkeypatch: pytest.M
     for path in (CONFIG_MAPS, f"{CONFIG_MAPS}/a"):
         reply = await api.get(f"{path}?resourceVersion=999999")
         assert (reply.status, reply.body["reason"]) == (504, "Timeout")
-        assert reply.message.startswith("Too large resource version: 999999")
+        assert reply.message.startswith("Timeout: Too large resource version: 999999")
         assert reply.headers["Retry-After"] == "1"
 
 
@@ -156,3 +183,94 @@ async def test_a_name_in_a_list_request_s_field_selector_finds_one(api: Any) -> 
     await make(api, "a", "ab")
     listed = await api.get(f"{CONFIG_MAPS}?fieldSelector=metadata.name=a&limit=500")
     assert names_in(listed) == ["a"]
+
+
+REFUSED = [
+    ("resourceVersionMatch=Exact", 422, "resourceVersionMatch is forbidden unless resourceVersion is provided"),
+    ("resourceVersionMatch=Exact&resourceVersion=0", 422, 'resourceVersionMatch "exact" is forbidden'),
+    ("resourceVersionMatch=Some&resourceVersion=1", 422, 'supported values: "Exact", "NotOlderThan", ""'),
+    ("resourceVersionMatch=Exact&resourceVersion=1&continue=x", 422, "is forbidden when continue is provided"),
+    ("sendInitialEvents=true", 422, "sendInitialEvents is forbidden for list"),
+    ("sendInitialEvents=false&resourceVersionMatch=Exact", 422, "["),
+    ("resourceVersion=x", 400, "invalid syntax"),
+    ("resourceVersion=-1", 400, "invalid syntax"),
+    ("resourceVersion=%D9%A3", 400, "invalid syntax"),
+    (f"resourceVersion={'9' * 5000}", 400, "value out of range"),
+    ("limit=x", 400, "limit"),
+    (f"limit={'9' * 30}", 400, "limit"),
+    ("continue=%25", 400, "continue key is not valid"),
+    ("continue=bm8", 400, "continue key is not valid"),
+    ("labelSelector=a%20in", 400, "unable to parse requirement"),
+    ("labelSelector=a%3D%3D%3Db", 400, "unable to parse requirement"),
+    ("fieldSelector=spec.x%3D1", 400, '"spec.x" is not a known field selector: only "metadata.name"'),
+    ("fieldSelector=metadata.name", 400, "invalid field selector"),
+]
+
+
+@pytest.mark.parametrize(("query", "status", "message"), REFUSED)
+async def test_options_without_meaning_are_refused(api: Any, query: str, status: int, message: str) -> None:
+    """Combinations are 422 with the field that is at fault, what can't be read is 400; both in Kubernetes' words."""
+    reply = await api.get(f"{CONFIG_MAPS}?{query}")
+    assert (reply.status, reply.body["reason"]) == (status, "Invalid" if status == 422 else "BadRequest")
+    assert message in reply.message
+    if status == 422:
+        assert reply.message.startswith('ListOptions.meta.k8s.io "" is invalid: ')
+        assert reply.body["details"]["causes"]
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        {"v": "meta.k8s.io/v2", "rv": 1, "start": "a"},
+        {"v": "meta.k8s.io/v1", "rv": 0, "start": "a"},
+        {"v": "meta.k8s.io/v1", "rv": -2, "start": "a"},
+        {"v": "meta.k8s.io/v1", "rv": 1, "start": ""},
+        {"v": "meta.k8s.io/v1", "rv": 1, "start": "../../secrets/default/a"},
+        {"v": "meta.k8s.io/v1", "rv": 1, "start": "a//b"},
+        {"v": "meta.k8s.io/v1", "rv": "1", "start": "a"},
+        [],
+    ],
+)
+async def test_a_token_that_no_list_gave_is_refused(api: Any, token: Any) -> None:
+    """A token can't lead out of the list that it is for, nor to a state that never was."""
+    text = base64.urlsafe_b64encode(json.dumps(token).encode()).decode().rstrip("=")
+    reply = await api.get(f"{CONFIG_MAPS}?limit=1&continue={text}")
+    assert (reply.status, reply.body["reason"]) == (400, "BadRequest")
+    assert reply.message.startswith("continue key is not valid")
+
+
+async def test_fields_that_a_kind_can_t_be_selected_by(api: Any) -> None:
+    """Kinds with fields of their own have words of their own for those that they lack."""
+    reply = await api.get(f"{PODS}?fieldSelector=spec.colour%3Dred")
+    assert (reply.status, reply.message) == (400, "field label not supported: spec.colour")
+
+
+async def test_a_limit_with_a_version_is_exact(api: Any) -> None:
+    """limit with a resourceVersion and no match shows exactly that version, and 0 shows all that the cache has."""
+    await make(api, "a", "b")
+    revision = (await api.get(CONFIG_MAPS)).body["metadata"]["resourceVersion"]
+    await make(api, "c")
+    exact = await api.get(f"{CONFIG_MAPS}?limit=5&resourceVersion={revision}")
+    assert (names_in(exact), exact.body["metadata"]) == (["a", "b"], {"resourceVersion": revision})
+    assert names_in(await api.get(f"{CONFIG_MAPS}?limit=1&resourceVersion=0")) == ["a", "b", "c"]
+    assert names_in(await api.get(f"{CONFIG_MAPS}?limit=-1")) == ["a", "b", "c"]
+
+
+async def test_only_whole_lists_say_how_much_remains(api: Any) -> None:
+    """With a selector nobody knows how many of the remaining objects match."""
+    await make(api, "a", "b", "c", colour="red")
+    page = (await api.get(f"{CONFIG_MAPS}?limit=1&labelSelector=colour=red")).body["metadata"]
+    assert "continue" in page
+    assert "remainingItemCount" not in page
+
+
+async def test_a_table_of_a_page_goes_on(api: Any) -> None:
+    """kubectl pages through Tables: their metadata carries token and version."""
+    await make(api, "a", "b")
+    first = (await api.get(f"{CONFIG_MAPS}?limit=1", headers={"Accept": TABLE})).body
+    second = (
+        await api.get(f"{CONFIG_MAPS}?limit=1&continue={first['metadata']['continue']}", headers={"Accept": TABLE})
+    ).body
+    assert [row["cells"][0] for row in (*first["rows"], *second["rows"])] == ["a", "b"]
+    assert first["metadata"]["remainingItemCount"] == 1
+    assert second["metadata"] == {"resourceVersion": first["metadata"]["resourceVersion"]}
