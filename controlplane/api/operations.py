@@ -12,11 +12,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import Enum
 
 from controlplane.api.admission import refuse_protected
 from controlplane.api.apply.merge import Application, apply_config
 from controlplane.api.apply.ownership import track_write
+from controlplane.api.authn import User
+from controlplane.api.classes import Classes
 from controlplane.api.deletion import DeleteOptions, check_preconditions, is_finished, plan_deletion
 from controlplane.api.event_leases import EventLeases
 from controlplane.api.object_meta import carry_over, initialize, place, same_object
@@ -43,22 +44,15 @@ Change = Callable[[KubeObject], KubeObject | None]
 _NAME_ATTEMPTS = 8
 
 
-class Ownership(Enum):
-    """Who keeps managedFields: IF_RECORDED goes on where some are, ALWAYS starts too, GIVEN leaves it to the change."""
-
-    IF_RECORDED = "if recorded"
-    ALWAYS = "always"
-    GIVEN = "given"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WriteOptions:
-    """How a write is to be done, and in whose name."""
+    """How a write is to be done, and in whose name. What is ``applied`` says itself who owns which fields."""
 
     manager: str
+    user: User | None = None
     subresource: str = ""
     dry_run: bool = False
-    ownership: Ownership = Ownership.IF_RECORDED
+    applied: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +85,7 @@ class Operations:
         self.store = store
         self.addresses = addresses or ServiceAddresses(cache)
         self._persistence = Persistence(store, cache)
+        self._classes = Classes(cache)
         self._event_leases = EventLeases(store, count=lambda: cache.count(EVENTS))
         self._clock = clock
 
@@ -116,6 +111,8 @@ class Operations:
         place(resource, obj, namespace)
         if resource.namespaced:
             await self._require_namespace(resource, namespace, obj)
+        with store_errors():
+            await self._classes.know(resource, obj)
         generated = not obj["metadata"].get("name")
         for attempt in range(_NAME_ATTEMPTS):
             try:
@@ -128,11 +125,9 @@ class Operations:
 
     async def _create_once(self, resource: Resource, obj: KubeObject, options: WriteOptions) -> KubeObject:
         now = self._clock()
-        self._prepare_new(resource, obj, now)
-        if options.ownership is Ownership.ALWAYS:
+        self._prepare_new(resource, obj, now, options.user)
+        if not options.applied:
             track_write(resource, obj, None, manager=options.manager, now=now)
-        elif options.ownership is Ownership.IF_RECORDED:
-            obj["metadata"].pop("managedFields", None)
         if resource is SERVICES:
             self._refuse_known(resource, obj)
             self.addresses.assign(obj)
@@ -146,11 +141,12 @@ class Operations:
     def _holding(self, resource: Resource, obj: KubeObject) -> AbstractContextManager[None]:
         return self.addresses.held(obj) if resource is SERVICES else nullcontext()
 
-    def _prepare_new(self, resource: Resource, obj: KubeObject, now: datetime) -> None:
+    def _prepare_new(self, resource: Resource, obj: KubeObject, now: datetime, user: User | None) -> None:
         initialize(resource, obj, now)
         obj["apiVersion"], obj["kind"] = resource.api_version, resource.kind
         resource.strategy.prepare_for_create(obj)
         resource.strategy.default(obj)
+        self._classes.complete(resource, obj, user)
         _raise_faults(resource, obj, resource.strategy.validate(obj, None))
 
     def _refuse_known(self, resource: Resource, obj: KubeObject) -> None:
@@ -274,12 +270,14 @@ class Operations:
             new = merge_subresource(resource, options.subresource, new, old)
             if managers is not None:
                 new["metadata"]["managedFields"] = managers
+            if resource.strategy.validate_subresource is not None:
+                _raise_faults(resource, new, resource.strategy.validate_subresource(options.subresource, new, old))
             if resource.shape is not None:
                 resource.strategy.default(new)
                 _raise_faults(resource, new, resource.strategy.validate(new, old))
         else:
             self._prepare_update(resource, new, old)
-        if options.ownership is not Ownership.GIVEN:
+        if not options.applied:
             track_write(resource, new, old, manager=options.manager, now=self._clock(), subresource=options.subresource)
         return None if same_object(new, old) else new
 
@@ -287,6 +285,7 @@ class Operations:
         carry_over(resource, new, old)
         new["apiVersion"], new["kind"] = resource.api_version, resource.kind
         resource.strategy.default(new)
+        self._classes.complete_update(resource, new, old)
         resource.strategy.prepare_for_update(new, old)
         _raise_faults(resource, new, resource.strategy.validate(new, old))
         if resource is SERVICES:

@@ -1,4 +1,4 @@
-"""The published schema as merging needs it: which lists are maps, by which keys, and what is replaced as a whole.
+"""The schema of a kind as merging needs it: which lists are maps, by which keys, and what is replaced as a whole.
 
 Strategic merge reads ``x-kubernetes-patch-*``, server-side apply ``x-kubernetes-list-type`` and ``-map-type``. What has
 no schema (raw extensions, managed fields) is one atomic value; what a custom resource keeps without a schema
@@ -7,7 +7,7 @@ no schema (raw extensions, managed fields) is one atomic value; what a custom re
 
 from __future__ import annotations
 
-from functools import cache, cached_property, lru_cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from typing import Any
 
 from flotilla.api.registry import Resource
@@ -16,10 +16,38 @@ from flotilla.api.schema_source import definition
 _PREFIX = "#/$defs/"
 _PRESERVE = "x-kubernetes-preserve-unknown-fields"
 _SHAPES_KEPT = 512
+_KEY_DEFAULTS = {"protocol": "TCP"}
+_PARTS = ("metadata", "spec", "status")
+# Fields that are structures without a pointer, or lists without omitempty, in Go: there before anybody sets them.
+_ALWAYS_THERE = {
+    "PodTemplateSpec": ("metadata", "spec"),
+    "PodSpec": ("containers",),
+    "DeploymentSpec": ("strategy", "template"),
+    "ReplicaSetSpec": ("template",),
+    "StatefulSetSpec": ("template", "updateStrategy"),
+    "DaemonSetSpec": ("template", "updateStrategy"),
+    "JobSpec": ("template",),
+    "CronJobSpec": ("jobTemplate",),
+    "JobTemplateSpec": ("metadata", "spec"),
+    "PodTemplate": ("template",),
+    "PersistentVolumeClaimSpec": ("resources",),
+    "HorizontalPodAutoscalerSpec": ("scaleTargetRef",),
+    "NetworkPolicySpec": ("podSelector",),
+    "VolumeAttachmentSpec": ("source",),
+    "ServiceStatus": ("loadBalancer",),
+    "IngressStatus": ("loadBalancer",),
+    "NodeStatus": ("daemonEndpoints", "nodeInfo"),
+    "NodeDaemonEndpoints": ("kubeletEndpoint",),
+    "Event": ("involvedObject", "source"),
+}
 
 
 class TypeSchema:
-    """One type at one place. Children are resolved when they are asked for and kept."""
+    """One type at one place. Children are resolved when they are asked for and kept.
+
+    ``always_there`` names the fields that Kubernetes' own types have even where nobody has set them, so that no writer
+    comes to own them by setting something in them.
+    """
 
     def __init__(self, raw: dict[str, Any], *, always_there: tuple[str, ...] = ()) -> None:
         name = raw["$ref"].removeprefix(_PREFIX) if "$ref" in raw else ""
@@ -29,23 +57,24 @@ class TypeSchema:
         self.properties: dict[str, Any] = self._raw.get("properties") or {}
         additional = self._raw.get("additionalProperties")
         self._additional: dict[str, Any] | None = additional if isinstance(additional, dict) else None
-        self.keeps_unknown = bool(self._raw.get(_KEEPS_UNKNOWN))
-        self.always_there = (*always_there, *_ALWAYS_THERE.get(name.rpartition(".")[2], ()))
         if self._raw.get(_PRESERVE) and self._additional is None:
             self._additional = {_PRESERVE: True}
+        self.always_there = (*always_there, *_ALWAYS_THERE.get(name.rpartition(".")[2], ()))
 
     @cached_property
     def atomic(self) -> bool:
         """Whether apply replaces the value as a whole: scalars, plain lists, and maps that say so."""
         if "items" in self._raw:
             return self.list_type == "atomic"
-        if not self.properties and self._additional is None and not self.keeps_unknown:
+        if not self.properties and self._additional is None:
             return True
         return bool(self._raw.get("x-kubernetes-map-type") == "atomic")
 
     def replaces(self, value: Any) -> bool:
         """Whether apply replaces ``value`` as a whole, a list where only its own form tells how to merge."""
-        return self.atomic or (isinstance(value, list) and "items" not in self._raw)
+        if self.atomic or not isinstance(value, dict | list):
+            return True
+        return isinstance(value, list) and "items" not in self._raw
 
     @property
     def is_map(self) -> bool:
@@ -58,12 +87,13 @@ class TypeSchema:
 
     @cached_property
     def list_keys(self) -> dict[str, Any]:
-        """The fields that tell items of a map list apart, in order, with what each is where an item leaves it out."""
+        """The fields that tell items of a map list apart, in order, with the values of those that are left out."""
         names = sorted(self._raw.get("x-kubernetes-list-map-keys") or ())
         return {name: self.element.field(name).default or _KEY_DEFAULTS.get(name) for name in names}
 
     @property
     def default(self) -> Any:
+        """The value of the field where it is left out, None where the schema gives none."""
         return self._raw.get("default")
 
     @property
@@ -76,7 +106,7 @@ class TypeSchema:
         return tuple(str(self._raw.get("x-kubernetes-patch-strategy") or "").split(","))
 
     def field(self, name: str) -> TypeSchema:
-        """The type of one field or key; an unknown one is atomic, or what its value shows where those are kept."""
+        """The type of one field or key; an unknown one is atomic."""
         found = self._fields.get(name)
         if found is None:
             if name not in self.properties:
@@ -87,8 +117,6 @@ class TypeSchema:
     @cached_property
     def _value(self) -> TypeSchema:
         """The type of a map's values."""
-        if self.keeps_unknown and not self._additional:
-            return DEDUCED
         return TypeSchema(self._additional) if self._additional else UNTYPED
 
     @cached_property
@@ -98,7 +126,6 @@ class TypeSchema:
 
 
 UNTYPED = TypeSchema({})
-DEDUCED = TypeSchema({_KEEPS_UNKNOWN: True})
 
 
 @cache
@@ -112,6 +139,7 @@ def schema_of(resource: Resource) -> TypeSchema:
     return root_schema(resource.definition) if resource.shape is None else _custom_schema(resource)
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=_SHAPES_KEPT)
 def _custom_schema(resource: Resource) -> TypeSchema:
-    return TypeSchema(dict(resource.shape.openapi) if resource.shape else {}, always_there=("metadata",))
+    raw = dict(resource.shape.openapi) if resource.shape is not None else {}
+    return TypeSchema(raw, always_there=("metadata",))

@@ -25,7 +25,7 @@ from controlplane.api.deletion import DeleteOptions, parse_delete_options
 from controlplane.api.lists import Lister
 from controlplane.api.object_meta import place
 from controlplane.api.openapi_paths import patch_types
-from controlplane.api.operations import Deleted, Operations, Ownership, WriteOptions
+from controlplane.api.operations import Deleted, Operations, WriteOptions
 from controlplane.api.patch.json_patch import apply_json_patch
 from controlplane.api.patch.merge_patch import apply_merge_patch
 from controlplane.api.patch.strategic import apply_strategic_patch
@@ -60,10 +60,12 @@ async def _decoded(decode: Callable[[], KubeObject], *, yaml_bytes: int) -> Kube
     return decode() if yaml_bytes <= MUCH_YAML_BYTES else await asyncio.to_thread(decode)
 
 
-def write_options(call: Call, *, subresource: str = "", ownership: Ownership = Ownership.ALWAYS) -> WriteOptions:
+def write_options(call: Call, *, subresource: str = "", applied: bool = False) -> WriteOptions:
     """How the request wants to be written. NotAcceptable, BadRequest for what could not be answered afterwards."""
     _require_answerable(call)
-    return WriteOptions(manager=call.manager, subresource=subresource, dry_run=call.dry_run, ownership=ownership)
+    return WriteOptions(
+        manager=call.manager, user=call.user, subresource=subresource, dry_run=call.dry_run, applied=applied
+    )
 
 
 def _require_answerable(call: Call) -> None:
@@ -170,7 +172,7 @@ class Writes:
         application = Application(
             config=config, manager=call.manager, force=call.flag("force"), subresource=subresource
         )
-        options = write_options(call, subresource=subresource, ownership=Ownership.GIVEN)
+        options = write_options(call, subresource=subresource, applied=True)
         stored, created = await self._operations.apply(
             resource, call.info.namespace, call.info.name, application, options
         )

@@ -7,14 +7,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from controlplane.api.apply.field_set import FieldSet, pack, union, unpack
-from flotilla.api.objects import KubeObject, format_time
+from controlplane.api.apply.field_set import FieldSet, checked, union
+from flotilla.api.objects import KubeObject, format_time, parse_time
 
 APPLY = "Apply"
 UPDATE = "Update"
 BEFORE_FIRST_APPLY = "before-first-apply"
 ANCIENT_CHANGES = "ancient-changes"
 _MAXIMUM_UPDATERS = 10
+_LONGEST_NAME = 128
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,71 +31,102 @@ class Manager:
 
     def same_as(self, other: Manager) -> bool:
         """Whether both entries are of the same manager."""
-        mine = (self.name, self.operation, self.subresource)
-        if mine != (other.name, other.operation, other.subresource):
-            return False
-        return self.operation == APPLY or self.api_version == other.api_version
+        return (
+            self.name == other.name
+            and self.operation == other.operation
+            and self.subresource == other.subresource
+            and (self.operation == APPLY or self.api_version == other.api_version)
+        )
 
     def printed(self) -> str:
         """The manager as conflicts name it."""
         text = f'"{self.name}"'
         if self.subresource:
             text += f' with subresource "{self.subresource}"'
-        if self.operation == UPDATE:
-            text += f" using {self.api_version}"
-            if self.time:
-                text += f" at {self.time}"
-        return text
+        return f"{text} using {self.api_version}" if self.operation == UPDATE else text
 
-    def with_fields(self, fields: FieldSet, now: datetime) -> Manager:
-        """The entry with other fields, dated ``now`` if they are other ones indeed."""
-        return self if fields == self.fields else replace(self, fields=fields, time=format_time(now))
+    def owning(self, fields: FieldSet) -> Manager:
+        """The entry with other fields; its time stays, because it is not its doing."""
+        return self if fields is self.fields else replace(self, fields=fields)
 
 
 def read_managers(entries: Sequence[KubeObject] | None) -> list[Manager]:
-    """The managers that ``managedFields`` lists. ValueError for entries that are not of its form."""
-    return [_read(entry) for entry in entries or ()]
+    """The managers that stored ``managedFields`` list."""
+    return [_manager(entry) for entry in entries or ()]
 
 
-def _read(entry: Any) -> Manager:
-    if not isinstance(entry, dict) or entry.get("operation") not in (APPLY, UPDATE):
-        raise ValueError("an entry of managedFields must be an object with operation Apply or Update")
+def _manager(entry: KubeObject) -> Manager:
     return Manager(
-        name=str(entry.get("manager") or ""),
+        name=entry.get("manager") or "",
         operation=entry["operation"],
-        api_version=str(entry.get("apiVersion") or ""),
-        subresource=str(entry.get("subresource") or ""),
-        time=str(entry.get("time") or ""),
-        fields=unpack(entry.get("fieldsV1") or {}),
+        api_version=entry.get("apiVersion") or "",
+        subresource=entry.get("subresource") or "",
+        time=entry.get("time") or "",
+        fields=entry.get("fieldsV1") or {},
     )
 
 
-def write_managers(managers: Sequence[Manager], now: datetime) -> list[KubeObject]:
-    """The entries for ``managedFields``: those with fields, in Kubernetes' order, not too many."""
-    kept = _capped([manager for manager in managers if manager.fields], now)
-    ordered = sorted(kept, key=lambda m: (m.operation, m.time, m.name, m.api_version, m.subresource))
-    return [_entry(manager) for manager in ordered]
+def read_sent_managers(entries: Any) -> list[Manager]:
+    """The managers that a client's ``managedFields`` list. ValueError for entries that are not of its form."""
+    if not isinstance(entries, list):
+        raise ValueError("managedFields must be a list")
+    return [_checked_manager(entry) for entry in entries]
+
+
+def _checked_manager(entry: Any) -> Manager:
+    if not isinstance(entry, dict) or entry.get("operation") not in (APPLY, UPDATE):
+        raise ValueError("an entry of managedFields must be an object with operation Apply or Update")
+    if entry.get("fieldsType") != "FieldsV1" or not entry.get("apiVersion"):
+        raise ValueError("an entry of managedFields must have an apiVersion and fieldsType FieldsV1")
+    texts = [entry.get(name) or "" for name in ("manager", "apiVersion", "subresource", "time")]
+    if not all(isinstance(text, str) for text in texts) or len(texts[0]) > _LONGEST_NAME:
+        raise ValueError("an entry of managedFields has a malformed manager, subresource or time")
+    if texts[3]:
+        parse_time(texts[3])
+    checked(entry.get("fieldsV1") or {})
+    return _manager(entry)
+
+
+def write_managers(managers: Sequence[Manager]) -> list[KubeObject]:
+    """The entries for ``managedFields``: those with fields, in Kubernetes' order."""
+    kept = [manager for manager in managers if manager.fields]
+    if len(kept) > 1:
+        kept.sort(key=lambda m: (m.operation, m.time, m.name, m.api_version, m.subresource))
+    return [_entry(manager) for manager in kept]
 
 
 def _entry(manager: Manager) -> KubeObject:
     entry: KubeObject = {"manager": manager.name, "operation": manager.operation, "apiVersion": manager.api_version}
     if manager.time:
         entry["time"] = manager.time
-    entry |= {"fieldsType": "FieldsV1", "fieldsV1": pack(manager.fields)}
+    entry["fieldsType"] = "FieldsV1"
+    entry["fieldsV1"] = manager.fields
     if manager.subresource:
         entry["subresource"] = manager.subresource
     return entry
 
 
-def _capped(managers: list[Manager], now: datetime) -> list[Manager]:
-    """Fold the oldest updaters into one entry where there are more than ten of them."""
-    updaters = sorted((m for m in managers if m.operation == UPDATE and not m.subresource), key=lambda m: m.time)
+def cap_updaters(managers: list[Manager], now: datetime) -> list[Manager]:
+    """Fold the oldest updaters of a version into one entry for as long as there are more than ten in all."""
+    updaters = sorted((m for m in managers if m.operation == UPDATE and m.fields), key=lambda m: (m.time, m.name))
     surplus = len(updaters) - _MAXIMUM_UPDATERS
-    if surplus <= 0:
+    folded: dict[str, list[Manager]] = {}
+    for manager in updaters:
+        if surplus <= 0:
+            break
+        group = folded.setdefault(manager.api_version, [])
+        group.append(manager)
+        surplus -= len(group) > 1
+    ancient = [_ancient(group, now) for group in folded.values() if len(group) > 1]
+    if not ancient:
         return managers
-    folded = updaters[: surplus + 1]
+    gone = {id(manager) for group in folded.values() if len(group) > 1 for manager in group}
+    return [manager for manager in managers if id(manager) not in gone] + ancient
+
+
+def _ancient(group: Sequence[Manager], now: datetime) -> Manager:
     fields: FieldSet = {}
-    for manager in folded:
+    for manager in group:
         fields = union(fields, manager.fields)
-    ancient = replace(folded[-1], name=ANCIENT_CHANGES, fields=fields, time=folded[-1].time or format_time(now))
-    return [manager for manager in managers if manager not in folded] + [ancient]
+    time = group[-1].time or format_time(now)
+    return replace(group[-1], name=ANCIENT_CHANGES, subresource="", fields=fields, time=time)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -16,7 +16,7 @@ from controlplane.api.apply.managers import (
     read_managers,
     write_managers,
 )
-from controlplane.api.apply.ownership import ownable
+from controlplane.api.apply.ownership import ownable, reset_fields
 from controlplane.api.apply.typed import Difference, compare, fields_of, merge, prune
 from controlplane.api.schema import TypeSchema, schema_of
 from flotilla.api.errors import ApiError, bad_request
@@ -41,33 +41,40 @@ def apply_config(resource: Resource, live: KubeObject | None, application: Appli
     """The object that results, with its managedFields; ``live`` is not changed. 409 Conflict, 400 for bad input."""
     schema = schema_of(resource)
     config = _bare_config(resource, application)
+    known = _known_managers(resource, live, schema, now)
+    bare = ownable(live) if live else {}
     try:
-        known = _known_managers(resource, live, schema, now)
         wanted = fields_of(config, schema)
-        merged = merge(ownable(live) if live else {}, _without_nulls(config), schema)
-        me = _me(resource, application, known, now)
+        merged = merge(bare, config, schema)
+        me = _me(resource, application, known)
         others = [manager for manager in known if not manager.same_as(me)]
         merged = prune(merged, schema, difference(me.fields, wanted), _all_fields(others, wanted))
-        change = compare(ownable(live) if live else {}, merged, schema)
+        change = compare(bare, merged, schema)
     except ValueError as error:
-        raise bad_request(f"failed to create typed patch object: {error}") from error
-    others = _settle(others, change, live, application, schema, now)
+        raise bad_request(f"failed to create typed patch object ({_place(application)}): {error}") from error
+    others = _settle(others, change, live, application, schema)
+    moved = change or wanted != me.fields
+    me = replace(me, fields=wanted, api_version=resource.api_version, time=format_time(now) if moved else me.time)
     result = _assembled(resource, live, merged, application)
-    entries = write_managers([*others, me.with_fields(wanted, now)], now)
+    entries = write_managers([*others, me])
     if entries:
         result["metadata"]["managedFields"] = entries
     return result
 
 
+def _place(application: Application) -> str:
+    """What is applied, as Kubernetes' messages name it."""
+    config = application.config
+    metadata = config["metadata"]
+    group, _, version = config["apiVersion"].rpartition("/")
+    kind = f"{group}/{version}, Kind={config['kind']}"
+    return f"{metadata.get('namespace', '')}/{metadata.get('name', '')}; {kind}"
+
+
 def _bare_config(resource: Resource, application: Application) -> KubeObject:
-    if (application.config.get("metadata") or {}).get("managedFields"):
+    if (application.config.get("metadata") or {}).get("managedFields") is not None:
         raise bad_request("metadata.managedFields must be nil")
-    config = ownable({"metadata": {}} | application.config)
-    if application.subresource:
-        return {name: value for name, value in config.items() if name in ("metadata", application.subresource)}
-    if resource.strategy.status_subresource:
-        config.pop("status", None)
-    return config
+    return ownable({"metadata": {}} | application.config, without=reset_fields(resource, application.subresource))
 
 
 def _known_managers(resource: Resource, live: KubeObject | None, schema: TypeSchema, now: datetime) -> list[Manager]:
@@ -76,7 +83,10 @@ def _known_managers(resource: Resource, live: KubeObject | None, schema: TypeSch
     entries = live["metadata"].get("managedFields")
     if entries:
         return read_managers(entries)
-    fields = fields_of(ownable(live), schema)
+    try:
+        fields = compare({}, ownable(live), schema).added
+    except ValueError:
+        return []
     return [
         Manager(
             name=BEFORE_FIRST_APPLY,
@@ -89,13 +99,13 @@ def _known_managers(resource: Resource, live: KubeObject | None, schema: TypeSch
     ]
 
 
-def _me(resource: Resource, application: Application, known: Sequence[Manager], now: datetime) -> Manager:
+def _me(resource: Resource, application: Application, known: Sequence[Manager]) -> Manager:
     me = Manager(
         name=application.manager,
         operation=APPLY,
         api_version=resource.api_version,
         subresource=application.subresource,
-        time=format_time(now),
+        time="",
         fields={},
     )
     return next((manager for manager in known if manager.same_as(me)), me)
@@ -109,43 +119,51 @@ def _all_fields(managers: Sequence[Manager], start: FieldSet) -> FieldSet:
 
 
 def _settle(
-    others: list[Manager],
-    change: Difference,
-    live: KubeObject | None,
-    application: Application,
-    schema: TypeSchema,
-    now: datetime,
+    others: list[Manager], change: Difference, live: KubeObject | None, application: Application, schema: TypeSchema
 ) -> list[Manager]:
     """The other managers after the apply; Conflict if one of them owns what changes and ``force`` is not set."""
     changed = union(change.added, change.modified)
-    conflicts = [(other, common) for other in others if (common := intersection(other.fields, changed))]
-    if conflicts and not application.force and not _excused(conflicts, live, application, schema):
-        raise conflict_error(conflicts)
+    if changed and not application.force:
+        _refuse_conflicts(others, changed, live, application, schema)
     lost = union(changed, change.removed)
-    return [other.with_fields(difference(other.fields, lost), now) for other in others]
+    return [other.owning(difference(other.fields, lost)) for other in others] if lost else others
 
 
-def _excused(
-    conflicts: Sequence[tuple[Manager, FieldSet]], live: KubeObject | None, application: Application, schema: TypeSchema
-) -> bool:
-    """Whether kubectl only takes over what it had applied before from the client's side."""
+def _refuse_conflicts(
+    others: list[Manager],
+    changed: FieldSet,
+    live: KubeObject | None,
+    application: Application,
+    schema: TypeSchema,
+) -> None:
+    conflicts = [(other, common) for other in others if (common := intersection(other.fields, changed))]
+    if not conflicts:
+        return
+    excused = _applied_by_client(live, application, schema)
+    remaining = [(other, rest) for other, fields in conflicts if (rest := difference(fields, excused))]
+    if remaining:
+        raise conflict_error(remaining)
+
+
+def _applied_by_client(live: KubeObject | None, application: Application, schema: TypeSchema) -> FieldSet:
+    """The fields that kubectl had applied from the client's side and that still are as it left them: its to change."""
     annotations = (live["metadata"].get("annotations") or {}) if live else {}
     if application.manager != _KUBECTL or live is None or LAST_APPLIED not in annotations:
-        return False
+        return {}
     try:
         last = ownable({"metadata": {}} | decode(annotations[LAST_APPLIED].encode()))
-        difference_now = compare(last, ownable(live), schema)
+        since = compare(last, ownable(live), schema)
         owned = fields_of(last, schema)
     except (ValueError, TypeError, KeyError, AttributeError):
-        return False
-    for part in (difference_now.added, difference_now.modified, difference_now.removed):
+        return {}
+    for part in (since.added, since.modified, since.removed):
         owned = difference(owned, part)
-    return not any(difference(fields, owned) for _, fields in conflicts)
+    return owned
 
 
 def conflict_error(conflicts: Sequence[tuple[Manager, FieldSet]]) -> ApiError:
     """409, worded as Kubernetes words it, with one cause a field."""
-    found = [(manager.printed(), path) for manager, fields in conflicts for path in sorted(paths(fields))]
+    found = [(manager.printed(), path) for manager, fields in conflicts for path in paths(fields)]
     causes = [
         {"reason": "FieldManagerConflict", "message": f"conflict with {manager}", "field": path}
         for manager, path in found
@@ -200,11 +218,3 @@ def _keep_last_applied(result: KubeObject, live: KubeObject | None, application:
     config: dict[str, Any] = decode(encode(application.config))
     (config.get("metadata", {}).get("annotations") or {}).pop(LAST_APPLIED, None)
     result["metadata"]["annotations"] = annotations | {LAST_APPLIED: encode(config).decode() + "\n"}
-
-
-def _without_nulls(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _without_nulls(child) for name, child in value.items() if child is not None}
-    if isinstance(value, list):
-        return [_without_nulls(item) for item in value]
-    return value

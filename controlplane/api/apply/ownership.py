@@ -1,23 +1,31 @@
 """Recording what plain writes (create, update, patch) change, so that a later apply knows whose fields it touches.
 
-As in Kubernetes, an object whose creation was not recorded is not recorded later either, until someone applies to it:
-then everything it has belongs to ``before-first-apply``. Controllers' creations are not recorded; that halves the size
-of the objects that there are most of.
+Every creation is recorded, as in Kubernetes, those of controllers too: what is owned by nobody can be taken over from
+everybody. An object whose record a client has dropped (``managedFields: [{}]``) is not recorded again until someone
+applies to it: then everything it has belongs to ``before-first-apply``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
 from controlplane.api.apply.field_set import FieldSet, difference, union
-from controlplane.api.apply.managers import UPDATE, Manager, read_managers, write_managers
+from controlplane.api.apply.managers import (
+    UPDATE,
+    Manager,
+    cap_updaters,
+    read_managers,
+    read_sent_managers,
+    write_managers,
+)
 from controlplane.api.apply.typed import compare
 from controlplane.api.schema import schema_of
-from flotilla.api.objects import KubeObject
+from flotilla.api.objects import KubeObject, format_time
 from flotilla.api.registry import Resource
 
+_NEVER_OWNED = ("apiVersion", "kind", "metadata")
 _UNOWNED_METADATA = frozenset(
     {
         "name",
@@ -34,11 +42,20 @@ _UNOWNED_METADATA = frozenset(
 )
 
 
-def ownable(obj: Mapping[str, Any]) -> KubeObject:
-    """The part of an object that managers can own."""
+def ownable(obj: Mapping[str, Any], *, without: Collection[str] = ()) -> KubeObject:
+    """The part of an object that managers can own, apart from the fields ``without``. Shares with ``obj``."""
+    bare = {name: value for name, value in obj.items() if name not in _NEVER_OWNED and name not in without}
     metadata = {name: value for name, value in obj["metadata"].items() if name not in _UNOWNED_METADATA}
-    bare = {name: value for name, value in obj.items() if name not in ("apiVersion", "kind", "metadata")}
-    return bare | {"metadata": metadata} if metadata else bare
+    if metadata and "metadata" not in without:
+        bare["metadata"] = metadata
+    return bare
+
+
+def reset_fields(resource: Resource, subresource: str) -> Collection[str]:
+    """The parts of the object that a write of this kind can't change, so that its writer never comes to own them."""
+    if subresource == "status":
+        return ("spec",) if resource.shape is None else ("metadata", "spec")
+    return ("status",) if resource.strategy.status_subresource else ()
 
 
 def track_write(
@@ -52,30 +69,32 @@ def track_write(
 ) -> None:
     """Set ``new``'s managedFields to what follows from a plain write by ``manager`` over ``old`` (None: a creation)."""
     sent = new["metadata"].pop("managedFields", None)
-    known = _managers(sent, old)
-    if known is None:
+    known = _managers(sent, old, subresource)
+    if not known and old is not None:
         return
     writer = Manager(
         name=manager, operation=UPDATE, api_version=resource.api_version, subresource=subresource, time="", fields={}
     )
     try:
-        managers = _after_write(resource, new, old, known, writer, now)
+        known = _after_write(resource, new, old, known, writer, now)
     except ValueError:
-        managers = known
-    entries = write_managers(managers, now)
+        pass  # an object without the keys of its own lists: nothing can be said of who set what
+    entries = write_managers(known)
     if entries:
         new["metadata"]["managedFields"] = entries
 
 
-def _managers(sent: Any, old: KubeObject | None) -> list[Manager] | None:
-    """The managers before the write; None if the object is not recorded, or the client asked to forget them."""
+def _managers(sent: Any, old: KubeObject | None, subresource: str) -> list[Manager]:
+    """The managers before the write: those that the client sent where it may, those of the object otherwise."""
     if old is None:
         return []
     before = old["metadata"].get("managedFields")
-    if not before or sent == [{}]:
-        return None
+    if subresource or not sent or sent == before:
+        return read_managers(before)
+    if sent == [{}]:
+        return []
     try:
-        return read_managers(sent or before)
+        return read_sent_managers(sent)
     except ValueError:
         return read_managers(before)
 
@@ -83,22 +102,36 @@ def _managers(sent: Any, old: KubeObject | None) -> list[Manager] | None:
 def _after_write(
     resource: Resource, new: KubeObject, old: KubeObject | None, known: list[Manager], writer: Manager, now: datetime
 ) -> list[Manager]:
-    before = ownable(old) if old is not None else {}
-    change = compare(before, ownable(new), schema_of(resource))
+    without = reset_fields(resource, writer.subresource)
+    before = ownable(old, without=without) if old is not None else {}
+    change = compare(before, ownable(new, without=without), schema_of(resource))
+    if not change:
+        return known
     gained = union(change.added, change.modified)
-    return assign(known, writer, gained, change.removed, now)
+    return cap_updaters(assign(known, writer, gained, change.removed, now), now)
 
 
 def assign(known: list[Manager], writer: Manager, gained: FieldSet, removed: FieldSet, now: datetime) -> list[Manager]:
-    """Give ``gained`` to ``writer`` alone, and take ``removed`` from everybody."""
+    """Give ``gained`` to ``writer`` alone, and take ``removed`` from everybody.
+
+    The writer's time is that of the last write in which it set something.
+    """
     lost = union(gained, removed)
     result: list[Manager] = []
     own = writer
     for manager in known:
         if manager.same_as(writer):
             own = manager
-        elif lost:
-            result.append(manager.with_fields(difference(manager.fields, lost), now))
         else:
-            result.append(manager)
-    return [*result, own.with_fields(union(difference(own.fields, removed), gained), now)]
+            result.append(manager.owning(difference(manager.fields, lost)))
+    fields = union(difference(own.fields, removed), gained)
+    time = format_time(now) if gained else own.time
+    last = Manager(
+        name=own.name,
+        operation=own.operation,
+        api_version=own.api_version,
+        subresource=own.subresource,
+        time=time,
+        fields=fields,
+    )
+    return [*result, last]

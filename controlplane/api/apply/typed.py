@@ -46,7 +46,7 @@ def _groups(schema: TypeSchema, items: Sequence[Any] | None) -> _Groups:
 
 def fields_of(value: Any, schema: TypeSchema, *, path: str = "") -> FieldSet:
     """The fields that a configuration sets. ValueError, naming the place, for items without keys or of equal keys."""
-    if schema.atomic or not isinstance(value, dict | list):
+    if schema.replaces(value):
         return leaf()
     if isinstance(value, list):
         return _item_fields(value, schema, path)
@@ -55,13 +55,9 @@ def fields_of(value: Any, schema: TypeSchema, *, path: str = "") -> FieldSet:
         inner = fields_of(child, schema.field(name), path=f"{path}.{name}") if child is not None else {}
         if name not in schema.properties:
             result[f"f:{name}"] = {MEMBER: {}, **inner} if inner else {}
-        elif inner or child is None or child == {} or _is_leaf(child, schema.field(name)):
+        elif inner or child == {} or schema.field(name).replaces(child):
             result[f"f:{name}"] = inner
     return result
-
-
-def _is_leaf(value: Any, schema: TypeSchema) -> bool:
-    return schema.atomic or not isinstance(value, dict | list)
 
 
 def _item_fields(items: list[Any], schema: TypeSchema, path: str) -> FieldSet:
@@ -73,7 +69,7 @@ def _item_fields(items: list[Any], schema: TypeSchema, path: str) -> FieldSet:
             raise ValueError(f"{path}: element {len(result)}: {error}") from error
         if key in result:
             raise ValueError(f"{path}: duplicate entries for key {_shown(key)}")
-        inner = {} if _is_leaf(item, schema.element) else fields_of(item, schema.element, path=path + _shown(key))
+        inner = fields_of(item, schema.element, path=path + _shown(key))
         result[key] = {MEMBER: {}, **inner} if inner else {}
     return result
 
@@ -126,7 +122,7 @@ def _nest(result: Difference, element: str, old: Any, new: Any, schema: TypeSche
     """Compare one child that is on both sides and enter what differs under ``element``."""
     if old == new:
         return
-    if schema.atomic or not _same_container(old, new):
+    if schema.replaces(new) or type(old) is not type(new):
         result.modified[element] = leaf()
         return
     child = Difference()
@@ -140,10 +136,6 @@ def _nest(result: Difference, element: str, old: Any, new: Any, schema: TypeSche
         result.modified[element] = child.modified
     if child.removed:
         result.removed[element] = child.removed
-
-
-def _same_container(old: Any, new: Any) -> bool:
-    return (isinstance(old, dict) and isinstance(new, dict)) or (isinstance(old, list) and isinstance(new, list))
 
 
 def _compare_items(old: _Groups, new: _Groups, schema: TypeSchema, result: Difference) -> None:
@@ -165,7 +157,7 @@ def _whole_group(items: list[Any], schema: TypeSchema) -> FieldSet:
 
 def _whole(value: Any, schema: TypeSchema) -> FieldSet:
     """A node that came or went, as a member with everything below it."""
-    if not value or _is_leaf(value, schema):
+    if not value or schema.replaces(value):
         return leaf()
     if isinstance(value, list):
         groups = _groups(schema, value)
@@ -178,7 +170,7 @@ def _whole(value: Any, schema: TypeSchema) -> FieldSet:
 
 def merge(live: Any, applied: Any, schema: TypeSchema) -> Any:
     """``live`` with everything that ``applied`` sets. Shares parts with both. ValueError for items without keys."""
-    if schema.atomic or not _same_container(live, applied):
+    if schema.replaces(applied) or type(live) is not type(applied):
         return applied
     if isinstance(applied, list):
         return _merge_lists(live, applied, schema)
@@ -225,7 +217,7 @@ def prune(value: Any, schema: TypeSchema, doomed: FieldSet, kept: FieldSet) -> A
 
     A structure of which ``kept`` has nothing goes as a whole, with fields in it that nobody owns: they are defaults.
     """
-    if schema.atomic or not isinstance(value, dict | list):
+    if schema.replaces(value):
         return value
     if isinstance(value, list):
         return _prune_list(value, schema, doomed, kept)

@@ -11,7 +11,7 @@ import pytest
 
 from controlplane.api.bootstrap import bootstrap, keep_bootstrapped
 from controlplane.api.deletion import DeleteOptions
-from controlplane.api.operations import Operations, Ownership, WriteOptions
+from controlplane.api.operations import Operations, WriteOptions
 from controlplane.store.cache import Cache
 from controlplane.store.keys import object_key
 from controlplane.store.memory import MemoryStore
@@ -80,10 +80,12 @@ async def test_create_leaves_its_argument_alone(bench: Bench) -> None:
     assert template == pod("p")
 
 
-async def test_controllers_creations_carry_no_managed_fields(bench: Bench) -> None:
-    """Ownership begins with a user's write or an apply."""
+async def test_creations_of_controllers_are_recorded(bench: Bench) -> None:
+    """A controller owns what it sets, as a user does; the status that the server gives a new pod is nobody's."""
     stored = await bench.operations.create(PODS, pod("p"), manager="test")
-    assert "managedFields" not in stored["metadata"]
+    (entry,) = stored["metadata"]["managedFields"]
+    assert (entry["manager"], entry["operation"]) == ("test", "Update")
+    assert entry["fieldsV1"].keys() == {"f:spec"}
     assert "kind" in stored and "apiVersion" in stored
 
 
@@ -237,7 +239,7 @@ async def test_a_refused_service_gives_its_address_back(bench: Bench) -> None:
         "metadata": {"name": "s", "namespace": "default"},
         "spec": {"clusterIP": "10.43.7.7", "ports": [{"port": 1}]},
     }
-    dry = WriteOptions(manager="test", dry_run=True, ownership=Ownership.ALWAYS)
+    dry = WriteOptions(manager="test", dry_run=True)
     await bench.operations.create_with(SERVICES, "default", body, dry)
     again = {
         "metadata": {"name": "t", "namespace": "default"},
