@@ -1,6 +1,9 @@
 """Counters of one cgroup, read from the kernel's files directly.
 
 A reader keeps its files open: at one round a second for each container, opening them costs more than reading them.
+Most of that cost is the kernel's, so a cgroup that has used no CPU time since its last reading is not read further:
+what doesn't run allocates nothing either. Whoever reads that way asks for a whole reading now and then, for what
+changes without it (page cache that the kernel reclaims).
 Memory is the working set as cAdvisor and ``kubectl top`` define it: usage less inactive page cache.
 """
 
@@ -79,7 +82,17 @@ class CgroupReader:
 
     def read(self) -> CgroupStats:
         """The counters now. Raises OSError when the cgroup has been removed."""
-        return self._read_v1() if self._version == 1 else self._read_v2()
+        if self._version == 1:
+            return self._read_v1(self._number("usage"))
+        return self._read_v2(self._text("cpu"))
+
+    def read_since(self, last: CgroupStats) -> CgroupStats:
+        """The counters now, ``last`` itself where no CPU time was used since. Raises OSError as ``read`` does."""
+        if self._version == 1:
+            usage_ns = self._number("usage")
+            return last if usage_ns == last.cpu_usage_ns else self._read_v1(usage_ns)
+        cpu = self._text("cpu")
+        return last if _field(cpu, b"usage_usec") * 1000 == last.cpu_usage_ns else self._read_v2(cpu)
 
     def close(self) -> None:
         """Release the files; repeatable."""
@@ -101,10 +114,10 @@ class CgroupReader:
     def _number(self, role: str) -> int:
         return int(self._text(role) or 0)
 
-    def _read_v1(self) -> CgroupStats:
+    def _read_v1(self, usage_ns: int) -> CgroupStats:
         cpu, detail, usage = self._text("cpu"), self._text("detail"), self._number("memory")
         return CgroupStats(
-            cpu_usage_ns=self._number("usage"),
+            cpu_usage_ns=usage_ns,
             throttled_ns=_field(cpu, b"throttled_time"),
             periods=_field(cpu, b"nr_periods"),
             throttled_periods=_field(cpu, b"nr_throttled"),
@@ -116,8 +129,8 @@ class CgroupReader:
             pids=self._number("pids"),
         )
 
-    def _read_v2(self) -> CgroupStats:
-        cpu, detail, usage = self._text("cpu"), self._text("detail"), self._number("memory")
+    def _read_v2(self, cpu: bytes) -> CgroupStats:
+        detail, usage = self._text("detail"), self._number("memory")
         return CgroupStats(
             cpu_usage_ns=_field(cpu, b"usage_usec") * 1000,
             throttled_ns=_field(cpu, b"throttled_usec") * 1000,

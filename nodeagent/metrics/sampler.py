@@ -1,7 +1,9 @@
 """One reading of every container's cgroup a second, as columns that travel as they are.
 
-A container's files stay open as long as it is tracked. The order of containers changes only together with
-``generation``, so that whoever receives rounds can keep what he knows of each row.
+A container's files stay open as long as it is tracked. One that used no CPU time since the last round keeps its figures
+until its turn for a whole reading comes, every tenth round and at another round than its neighbours'. The order of
+containers changes only together with ``generation``, so that whoever receives rounds can keep what he knows of each
+row.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from nodeagent.metrics.machine import MachineReader, MachineSample
 logger = logging.getLogger(__name__)
 
 PERIOD_S = 1.0
+ROUNDS_PER_WHOLE_READING = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +76,17 @@ class Sampler:
         self._layout = layout
         self._machine = MachineReader()
         self._readers: dict[TrackedContainer, CgroupReader] = {}
+        self._last: dict[TrackedContainer, CgroupStats] = {}
         self._containers: tuple[TrackedContainer, ...] = ()
         self._generation = 0
+        self._rounds = 0
         self.newest: Round | None = None
 
     def track(self, containers: Sequence[TrackedContainer]) -> None:
         """Sample exactly these from the next round on."""
         wanted = set(containers)
         for container in [known for known in self._readers if known not in wanted]:
-            self._readers.pop(container).close()
+            self._forget(container)
         for container in [new for new in containers if new not in self._readers]:
             try:
                 self._readers[container] = CgroupReader(self._layout, container.cgroup_path)
@@ -91,17 +96,19 @@ class Sampler:
 
     def sample(self, *, now_unix_s: float) -> Round:
         """A round. A container whose cgroup has gone is left out."""
-        taken: list[tuple[TrackedContainer, CgroupStats]] = []
-        for container, reader in list(self._readers.items()):
+        self._rounds += 1
+        for turn, (container, reader) in enumerate(list(self._readers.items()), self._rounds):
+            last = self._last.get(container)
+            whole = turn % ROUNDS_PER_WHOLE_READING == 0
             try:
-                taken.append((container, reader.read()))
+                self._last[container] = reader.read() if whole or last is None else reader.read_since(last)
             except OSError:
-                self._readers.pop(container).close()
-        containers = tuple(container for container, _ in taken)
+                self._forget(container)
+        containers = tuple(self._readers)
         if containers != self._containers:
             self._containers = containers
             self._generation += 1
-        rows = tuple(stats for _, stats in taken)
+        rows = tuple(self._last[container] for container in containers)
         self.newest = Round(now_unix_s, self._generation, self._containers, rows, self._machine.read())
         return self.newest
 
@@ -113,6 +120,10 @@ class Sampler:
             on_round(self.sample(now_unix_s=time.time()))
             due_s = max(due_s + PERIOD_S, loop.time())
             await asyncio.sleep(due_s - loop.time())
+
+    def _forget(self, container: TrackedContainer) -> None:
+        self._readers.pop(container).close()
+        self._last.pop(container, None)
 
     def close(self) -> None:
         """Release all files."""

@@ -13,7 +13,7 @@ import pytest
 from nodeagent.cgroups.layout import CgroupLayout
 from nodeagent.metrics.exposition import exposition, registry
 from nodeagent.metrics.listener import MetricsListener
-from nodeagent.metrics.sampler import Round, Sampler, TrackedContainer
+from nodeagent.metrics.sampler import ROUNDS_PER_WHOLE_READING, Round, Sampler, TrackedContainer
 
 WEB = TrackedContainer(
     namespace="default",
@@ -70,6 +70,25 @@ def test_a_round(sampler: Sampler, tmp_path: Path) -> None:
     assert struct.unpack("<2Q", columns.cpu_throttled_ns) == (250_000_000, 250_000_000)
     assert struct.unpack("<2Q", columns.memory_working_set_bytes) == (600, 600)
     assert struct.unpack("<2d", columns.start_time_unix_s) == (100.5, 100.5)
+
+
+def test_an_idle_container_is_read_whole_now_and_then(sampler: Sampler, tmp_path: Path) -> None:
+    """What used no CPU time keeps its figures until its turn comes; what ran is read at once."""
+    idle, busy = make_cgroup(tmp_path, WEB), make_cgroup(tmp_path, DB)
+    sampler.track([WEB, DB])
+    sampler.sample(now_unix_s=0)
+    (idle / "memory.current").write_text("2000\n")
+    (busy / "memory.current").write_text("2000\n")
+    make_usage = "usage_usec {}\nnr_periods 4\nnr_throttled 2\nthrottled_usec 250000\n"
+    seen = []
+    for number in range(ROUNDS_PER_WHOLE_READING):
+        (busy / "cpu.stat").write_text(make_usage.format(2_000_000 + number))
+        rows = sampler.sample(now_unix_s=number).rows
+        assert rows[1].memory_usage_bytes == 2000
+        assert rows[1].cpu_usage_ns == (2_000_000 + number) * 1000
+        seen.append(rows[0].memory_usage_bytes)
+    assert seen[0] == 1000
+    assert seen[-1] == 2000
 
 
 def test_generation_changes_with_the_containers(sampler: Sampler, tmp_path: Path) -> None:
