@@ -14,6 +14,7 @@ from flotilla.api.registry import Registry, Resource
 READ_ONLY = ("get", "list")
 METRICS_GROUP = "metrics.k8s.io"
 _SUBRESOURCE_VERBS = {
+    "approval": ("get", "patch", "update"),
     "status": ("get", "patch", "update"),
     "scale": ("get", "patch", "update"),
     "finalize": ("update",),

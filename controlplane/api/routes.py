@@ -149,10 +149,10 @@ class Routes:
                 return await self._scales.update(call, resource)
             case "scale", "patch":
                 return await self._scales.patch(call, resource)
-            case "status", "get":
+            case (("status" | "approval"), "get"):
                 return await self._reads.get(call, resource)
-            case ("status", "update") | ("finalize", "update"):
+            case (("status" | "approval" | "finalize"), "update"):
                 return await self._writes.update(call, resource, info.subresource)
-            case "status", "patch":
+            case (("status" | "approval"), "patch"):
                 return await self._writes.patch(call, resource, info.subresource)
         raise method_not_allowed()

@@ -1,16 +1,18 @@
 """Which part of an object a write through a subresource may change; everything else stays as it was.
 
 ``status`` replaces the status, ``binding`` assigns a pod to a node (and says so in its conditions, in one write),
-``scale`` sets the replica count, ``finalize`` sets a namespace's finalizers.
+``scale`` sets the replica count, ``finalize`` sets a namespace's finalizers, ``approval`` decides on a certificate
+request.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from copy import copy
+from datetime import UTC, datetime
 
 from flotilla.api.errors import conflict, not_found
-from flotilla.api.objects import KubeObject
+from flotilla.api.objects import KubeObject, format_time
 from flotilla.api.registry import Resource
 
 SCALE_API_VERSION = "autoscaling/v1"
@@ -77,7 +79,28 @@ def _finalize(resource: Resource, new: KubeObject, old: KubeObject) -> KubeObjec
     return merged
 
 
-_MERGES: dict[str, _Merge] = {"status": _status, "binding": _binding, "scale": _scale, "finalize": _finalize}
+def _approval(resource: Resource, new: KubeObject, old: KubeObject) -> KubeObject:
+    """The conditions, each with its times: clients leave out when the decision was made."""
+    merged = copy(old)
+    now = format_time(datetime.now(UTC))
+    was = {condition.get("type"): condition for condition in (old.get("status") or {}).get("conditions") or ()}
+    conditions = [dict(condition) for condition in (new.get("status") or {}).get("conditions") or ()]
+    for condition in conditions:
+        before = was.get(condition.get("type")) or {}
+        same = before.get("status") == condition.get("status")
+        condition.setdefault("lastUpdateTime", now)
+        condition.setdefault("lastTransitionTime", before.get("lastTransitionTime", now) if same else now)
+    merged["status"] = (old.get("status") or {}) | ({"conditions": conditions} if conditions else {})
+    return merged
+
+
+_MERGES: dict[str, _Merge] = {
+    "status": _status,
+    "binding": _binding,
+    "scale": _scale,
+    "finalize": _finalize,
+    "approval": _approval,
+}
 
 
 def scale_of(resource: Resource, obj: KubeObject, selector: str) -> KubeObject:

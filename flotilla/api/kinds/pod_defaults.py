@@ -1,7 +1,8 @@
 """Defaults of pods and pod templates.
 
 A template gets the defaults of a pod spec; a pod gets these too and what Kubernetes' admission would add: requests
-from limits, the service account, priority, and the tolerations that let it outlive a short loss of its node.
+from limits, the service account, and the tolerations that let it outlive a short loss of its node. What depends on the
+cluster's classes (priority, overhead) is added where the classes are known, in the control plane.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ TOLERATION_SECONDS = 5
 _NODE_LOSS_TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 _DEFAULT_MODE = 0o644
 _TOKEN_EXPIRATION_S = 3600
-SYSTEM_PRIORITIES = {"system-cluster-critical": 2000000000, "system-node-critical": 2000001000}
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 _PROBE_NUMBERS = {"timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3}
 _SOURCES_WITH_MODE = ("secret", "configMap", "downwardAPI", "projected")
@@ -145,8 +145,6 @@ def default_pod(pod: KubeObject) -> None:
     spec.setdefault("enableServiceLinks", True)
     if not spec.get("serviceAccountName"):
         spec["serviceAccountName"] = spec["serviceAccount"] = "default"
-    spec.setdefault("priority", SYSTEM_PRIORITIES.get(spec.get("priorityClassName", ""), 0))
-    fill(spec, "preemptionPolicy", "PreemptLowerPriority")
     for container in _containers(spec):
         _request_limits(container)
     _request_limits(spec)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from flotilla.api.kinds.pod_defaults import SYSTEM_PRIORITIES
 from flotilla.api.kinds.pod_volumes import MOUNTED_KINDS, MOUNTED_PROJECTIONS
 
 NOT_ACTED_UPON = "accepted, but this version of Flotilla does not act on it"
@@ -56,8 +55,6 @@ def _idle_spec_fields(spec: Mapping[str, Any]) -> Iterator[str]:
     yield from (f"securityContext.{field}" for field in _SECURITY_FIELDS if context.get(field))
     if spec.get("hostUsers") is False:
         yield "hostUsers"
-    if spec.get("priorityClassName") and spec["priorityClassName"] not in SYSTEM_PRIORITIES:
-        yield "priorityClassName"
 
 
 def _unmounted_volumes(spec: Mapping[str, Any]) -> Iterator[str]:

@@ -11,7 +11,7 @@ from datetime import datetime
 from flotilla.api.errors import FieldError
 from flotilla.api.kinds.columns import AGE, NAME, column
 from flotilla.api.kinds.faults import IMMUTABLE, forbidden, invalid, unsupported
-from flotilla.api.kinds.metadata import metadata_fields, no_warnings, validate_metadata
+from flotilla.api.kinds.metadata import metadata_fields, validate_metadata
 from flotilla.api.kinds.resource import Strategy
 from flotilla.api.objects import KubeObject
 
@@ -79,6 +79,12 @@ def _validate(priority_class: KubeObject, old: KubeObject | None) -> list[FieldE
     return errors if policy in _POLICIES else [*errors, unsupported("preemptionPolicy", policy, _POLICIES)]
 
 
+def _warnings(priority_class: KubeObject) -> list[str]:
+    if priority_class.get("preemptionPolicy") == "Never":
+        return []
+    return ["preemptionPolicy: this version of Flotilla places such pods first, but takes no running pod away for them"]
+
+
 def _prepare_for_create(priority_class: KubeObject) -> None:
     priority_class["metadata"]["generation"] = 1
 
@@ -96,7 +102,7 @@ STRATEGY = Strategy(
     validate=_validate,
     prepare_for_create=_prepare_for_create,
     prepare_for_update=_prepare_for_update,
-    warnings=no_warnings,
+    warnings=_warnings,
     selectable_fields=metadata_fields,
 )
 COLUMNS = (

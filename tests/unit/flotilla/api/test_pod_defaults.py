@@ -48,7 +48,6 @@ def test_pod_defaults(sample: Sample, written: Written) -> None:
         "serviceAccountName": "default",
         "serviceAccount": "default",
         "enableServiceLinks": True,
-        "priority": 0,
     }
     assert {key: spec.get(key) for key in expected} == expected
     assert spec["containers"][0] == {
