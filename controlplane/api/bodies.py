@@ -6,41 +6,42 @@ import asyncio
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
-import yaml
 from aiohttp import web
 
 from controlplane.api.protobuf.decode import MEDIA_TYPE as PROTOBUF_TYPE
 from controlplane.api.protobuf.decode import decode_protobuf
+from controlplane.api.yaml_bodies import decode_yaml
 from flotilla.api.errors import ApiError, bad_request, too_large, unsupported_media_type
 
 MAXIMUM_BODY_BYTES = 3 * 1024 * 1024
-READ_TIMEOUT_S = 60.0
-_MAXIMUM_YAML_ALIASES = 100
+READ_TIMEOUT_S = 30.0
 _MAXIMUM_DUPLICATES = 10
 JSON_TYPES = ("application/json",)
 YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml")
 _BYTE_OFFSET = re.compile(r"\(byte (\d+)\)")
 
 
-class _YamlLoader(yaml.CSafeLoader):
-    """YAML as Kubernetes reads it: JSON's types only, so that what looks like a date stays a string."""
-
-    yaml_implicit_resolvers = {  # noqa: RUF012
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-        for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
-    }
-
-
 async def read_body(request: web.BaseRequest) -> bytes:
-    """The whole body. RequestEntityTooLarge past 3 MiB, a time-out for a client that stops sending."""
+    """The whole body. RequestEntityTooLarge past 3 MiB, UnsupportedMediaType if compressed, a time-out if slow."""
     if (request.content_length or 0) > MAXIMUM_BODY_BYTES:
         raise too_large(MAXIMUM_BODY_BYTES)
+    headers = request.headers
+    if headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise unsupported_media_type("compressed bodies are not accepted")
     if not request.can_read_body:
         return b""
+    if request.content.is_eof():
+        data: bytes = request.content.read_nowait()
+        if len(data) > MAXIMUM_BODY_BYTES:
+            raise too_large(MAXIMUM_BODY_BYTES)
+        return data
+    if headers.get("Expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0
     try:
         async with asyncio.timeout(READ_TIMEOUT_S):
             return await _read_limited(request)
@@ -103,26 +104,6 @@ def _located(message: str, data: bytes) -> str:
     return f"{reason} at byte {offset} (line {line}, column {column})"
 
 
-def decode_yaml(data: bytes) -> Any:
-    """The first document's value, limited to JSON's types. BadRequest says at which line it is broken."""
-    if data.count(b"*") > _MAXIMUM_YAML_ALIASES and _alias_count(data) > _MAXIMUM_YAML_ALIASES:
-        raise bad_request(f"the body has more than {_MAXIMUM_YAML_ALIASES} YAML aliases")
-    try:
-        value = yaml.load(data, Loader=_YamlLoader)
-        return msgspec.to_builtins(value, str_keys=True)
-    except yaml.YAMLError as error:
-        raise bad_request(f"error converting YAML to JSON: {' '.join(str(error).split())}") from error
-    except (TypeError, ValueError, RecursionError) as error:
-        raise bad_request(f"error converting YAML to JSON: {error}") from error
-
-
-def _alias_count(data: bytes) -> int:
-    try:
-        return sum(isinstance(event, yaml.AliasEvent) for event in yaml.parse(data, Loader=yaml.CSafeLoader))
-    except yaml.YAMLError:
-        return 0
-
-
 def _kind_of(value: Any) -> str:
     if value is None:
         return "null"
@@ -130,22 +111,21 @@ def _kind_of(value: Any) -> str:
 
 
 def duplicate_fields(data: bytes) -> list[str]:
-    """Paths of fields that JSON ``data``, known to be valid, gives twice. Empty for what is not JSON."""
+    """Paths of fields that JSON ``data``, known to be valid, gives twice; the first few. Empty for what is not JSON."""
     found: list[_Duplicated] = []
 
     def pairs_to_object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
         made = dict(pairs)
-        if len(made) != len(pairs):
+        if len(made) != len(pairs) and len(found) < _MAXIMUM_DUPLICATES:
             counts = Counter(name for name, _ in pairs)
             found.append(_Duplicated(made, [name for name, count in counts.items() if count > 1]))
         return made
 
     try:
         root = json.loads(data, object_pairs_hook=pairs_to_object)
-    except ValueError:
+    except (ValueError, RecursionError):
         return []
-    shown = found[:_MAXIMUM_DUPLICATES]
-    return [f"{_path_to(root, one.owner)}{name}" for one in shown for name in one.names[:_MAXIMUM_DUPLICATES]]
+    return [f"{_path_to(root, one.owner)}{name}" for one in found for name in one.names[:_MAXIMUM_DUPLICATES]]
 
 
 class _Duplicated(msgspec.Struct):
@@ -155,13 +135,24 @@ class _Duplicated(msgspec.Struct):
 
 def _path_to(root: Any, target: dict[str, Any]) -> str:
     """The path that leads to ``target`` within ``root``, ending in a dot unless it is the root."""
-    pending: list[tuple[Any, str]] = [(root, "")]
+    if root is target:
+        return ""
+    pending = [_children(root, "")]
     while pending:
-        value, path = pending.pop()
-        if value is target:
-            return f"{path}." if path else ""
-        if isinstance(value, dict):
-            pending.extend((child, f"{path}.{name}" if path else name) for name, child in value.items())
-        elif isinstance(value, list):
-            pending.extend((child, f"{path}[{index}]") for index, child in enumerate(value))
+        child = next(pending[-1], None)
+        if child is None:
+            pending.pop()
+        elif child[0] is target:
+            return f"{child[1]}."
+        else:
+            pending.append(_children(*child))
     return ""
+
+
+def _children(value: Any, path: str) -> Iterator[tuple[Any, str]]:
+    if isinstance(value, dict):
+        for name, child in value.items():
+            yield child, f"{path}.{name}" if path else name
+    elif isinstance(value, list):
+        for index, child in enumerate(value):
+            yield child, f"{path}[{index}]"
