@@ -9,6 +9,7 @@ from aiohttp import web
 from multidict import MultiMapping
 
 from controlplane.api.authn import User
+from controlplane.api.fairness import Seat
 from controlplane.api.negotiation import Form, negotiate
 from controlplane.api.request_info import RequestInfo
 from flotilla.api.errors import ApiError, FieldError, bad_request, invalid
@@ -26,6 +27,12 @@ class Call:
     info: RequestInfo
     user: User
     warnings: list[str] = field(default_factory=list)
+    seat: Seat | None = None
+
+    def started(self) -> None:
+        """A stream's beginning has been sent: what is left of it takes no seat from other requests."""
+        if self.seat is not None:
+            self.seat.release()
 
     @property
     def query(self) -> MultiMapping[str]:

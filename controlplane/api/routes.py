@@ -6,6 +6,8 @@ of the verbs, so that a new kind needs no route.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
 
@@ -30,6 +32,7 @@ from controlplane.store.cache import Cache
 from flotilla.api.errors import method_not_allowed
 from flotilla.api.registry import Registry, Resource
 
+OBJECTS_A_SEAT = 200
 _METRICS_CONTENT = "text/plain; version=0.0.4; charset=utf-8"
 _LISTED_PATHS = ("/api", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version")
 
@@ -48,10 +51,12 @@ class Routes:
         metrics: MetricsSource,
         collectors: CollectorRegistry,
         server_address: str = "",
+        shutting_down: Callable[[], bool] = lambda: False,
     ) -> None:
         lister = Lister(operations.store, cache)
         self._operations = operations
         self._registry = registry
+        self._cache = cache
         self._authorizer = authorizer
         self._collectors = collectors
         self._reads = Reads(cache, lister)
@@ -61,16 +66,33 @@ class Routes:
         self._publication = Publication(registry, (metrics_group(), *review_groups()), server_address=server_address)
         self._health = Health(
             {
-                "cache-synced": lambda: "" if cache.synced else "the cache has not read the store yet",
-                "store": lambda: "" if cache.connected else "the store can't be reached",
+                "etcd": lambda: "" if cache.connected else "the store can't be reached",
+                "informer-sync": lambda: "" if cache.synced else "the cache has not read the store yet",
+                "shutdown": lambda: "process is shutting down" if shutting_down() else "",
             }
         )
         self.watches = Watches(cache, lister)
         self.logs = Logs(logs, cache, lister)
 
     def serves(self, info: RequestInfo) -> bool:
-        """Whether there is such a resource or subresource, in whatever version."""
-        return self._publication.catalog.serves(info)
+        """Whether there is such a resource or subresource in this version."""
+        catalog = self._publication.catalog
+        return catalog.serves(info) and any(
+            (one.group, one.version) == (info.group, info.version) for one in catalog.versions
+        )
+
+    def width(self, call: Call, *, most: int) -> int:
+        """How many seats a request takes: lists and the beginning of watches by the number of objects there are."""
+        info = call.info
+        if info.verb not in ("list", "watch") or info.name:
+            return 1
+        resource = self._registry.find(info.group, info.version, info.plural)
+        objects = self._cache.count(resource) if resource is not None else 0
+        if objects <= OBJECTS_A_SEAT:
+            return 1
+        if "limit" in call.query:
+            objects = min(objects, call.number("limit") or objects)
+        return max(1, min(most, objects // OBJECTS_A_SEAT))
 
     async def answer(self, call: Call) -> web.StreamResponse:
         """Answer an authorized request. Raises ApiError."""
@@ -98,7 +120,7 @@ class Routes:
             return object_response(version_info())
         if path == "/metrics":
             return web.Response(body=generate_latest(self._collectors), headers={"Content-Type": _METRICS_CONTENT})
-        if path.startswith(health.PATHS):
+        if health.is_health_path(path):
             return self._health.answer(call)
         if path.startswith("/openapi/"):
             return await self._publication.documents.answer(call.request)

@@ -1,8 +1,8 @@
 """The API server: one TLS port, one handler.
 
-Every request takes the same way: authenticate, authorize, answer; whatever goes wrong on it becomes a ``Status``. The
-path is taken apart by :mod:`controlplane.api.request_info` rather than by a router, which would have to try a pattern
-for each kind.
+Every request takes the same way: authenticate, authorize, wait for a seat if there is none, answer; whatever goes wrong
+on it becomes a ``Status``. The path is taken apart by :mod:`controlplane.api.request_info` rather than by a router,
+which would have to try a pattern for each kind.
 """
 
 from __future__ import annotations
@@ -11,18 +11,20 @@ import asyncio
 import logging
 import ssl
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from aiohttp import web
+from multidict import MultiDict, MultiDictProxy, MultiMapping
 from prometheus_client import REGISTRY as DEFAULT_COLLECTORS
 from prometheus_client import CollectorRegistry
 
 from controlplane.api.authn import Authenticator, Credentials
 from controlplane.api.authz import Authorizer, authorize
 from controlplane.api.call import Call
+from controlplane.api.connections import ConnectionLimits, Connections
+from controlplane.api.deadlines import DEADLINE_S, Deadlines, is_stream
+from controlplane.api.fairness import Fairness, Limits
 from controlplane.api.impersonation import effective_user
 from controlplane.api.logs import LogSource
 from controlplane.api.operations import Operations
@@ -32,14 +34,24 @@ from controlplane.api.routes import Routes
 from controlplane.api.telemetry import Telemetry
 from controlplane.api.usage import MetricsSource
 from controlplane.store.cache import Cache
-from flotilla.api.errors import ApiError, bad_request, internal
+from flotilla.api.errors import ApiError, bad_request, internal, request_timeout
 
 logger = logging.getLogger(__name__)
 
-KEEPALIVE_S = 180.0
 SHUTDOWN_S = 5.0
-LONGEST_LINE_BYTES = 32 * 1024
+_NO_QUERY: MultiMapping[str] = MultiDictProxy(MultiDict())
+_APPLY = "application/apply-patch"
 _WATCH_VALUES = ("1", "true", "True", "t", "T", "TRUE")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerLimits:
+    """What the server allows at once, and for how long (seconds)."""
+
+    fairness: Limits = field(default_factory=Limits)
+    connections: ConnectionLimits = field(default_factory=ConnectionLimits)
+    deadline_s: float = DEADLINE_S
+    shutdown_s: float = SHUTDOWN_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +91,15 @@ class ApiServer:
         logs: LogSource,
         metrics: MetricsSource,
         collectors: CollectorRegistry = DEFAULT_COLLECTORS,
+        limits: ServerLimits | None = None,
     ) -> None:
+        limits = limits or ServerLimits()
         self._listen = listen
-        self._tls = tls
         self._authenticator = authenticator
         self._authorizer = authorizer
-        self._telemetry = Telemetry(collectors)
+        self._shutdown_s = limits.shutdown_s
+        self._draining = False
+        self._stopped = asyncio.Event()
         self._routes = Routes(
             operations,
             cache,
@@ -94,72 +109,119 @@ class ApiServer:
             metrics=metrics,
             collectors=collectors,
             server_address=listen,
+            shutting_down=lambda: self._draining,
         )
-        self._telemetry.watches.set_function(lambda: self._routes.watches.count)
+        self._fairness = Fairness(limits.fairness)
+        self._deadlines = Deadlines(limits.deadline_s)
+        context = tls.context() if tls else None
+        self._connections = Connections(self._handle, context=context, limits=limits.connections)
+        self._telemetry = Telemetry(
+            collectors,
+            serves=self._routes.serves,
+            fairness=self._fairness,
+            connections=lambda: self._connections.count,
+            failed_handshakes=lambda: self._connections.failed_handshakes,
+        )
         self.port = 0
         self.listening = asyncio.Event()
 
     async def run(self) -> None:
-        """Serve until cancelled; then end watches cleanly and answer what is in flight."""
-        async with self._serving(), asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._telemetry.measure_lag())
-
-    @asynccontextmanager
-    async def _serving(self) -> AsyncIterator[None]:
+        """Serve until :meth:`drain` or cancelled; a cancelled server ends watches and answers what is in flight too."""
         host, _, port = self._listen.rpartition(":")
-        server = web.Server(
-            self._handle,
-            access_log=None,
-            keepalive_timeout=KEEPALIVE_S,
-            max_line_size=LONGEST_LINE_BYTES,
-            handler_cancellation=True,
-        )
-        runner = web.ServerRunner(server, shutdown_timeout=SHUTDOWN_S)
-        await runner.setup()
+        self._connections.listen(host.strip("[]"), int(port))
+        self.port = self._connections.port
         try:
-            context = self._tls.context() if self._tls else None
-            site = web.TCPSite(runner, host.strip("[]") or None, int(port), ssl_context=context, backlog=1024)
-            await site.start()
-            self.port = runner.addresses[0][1]
-            self.listening.set()
-            logger.info("api_listening", extra={"address": f"{host}:{self.port}"})
-            yield
+            async with asyncio.TaskGroup() as tasks:
+                serving = [tasks.create_task(self._telemetry.measure_lag()), tasks.create_task(self._deadlines.run())]
+                self._connections.start(tasks)
+                self.listening.set()
+                logger.info("api_listening", extra={"address": f"{host}:{self.port}"})
+                await self._stopped.wait()
+                for task in serving:
+                    task.cancel()
         finally:
+            await self.drain()
+
+    async def drain(self) -> None:
+        """Stop accepting, end watches cleanly, answer what is in flight (for a time); :meth:`run` returns then."""
+        if not self._draining:
+            self._draining = True
+            self._connections.close()
             self._routes.watches.close()
             self._routes.logs.close()
-            await runner.cleanup()
+        await self._connections.drain(self._shutdown_s)
+        self._stopped.set()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         started_s = time.perf_counter()
-        info = read_request(request.method, request.path, watch=request.query.get("watch", "") in _WATCH_VALUES)
-        self._telemetry.in_flight.inc()
+        query = request.query if "?" in request.path_qs else _NO_QUERY
+        info = read_request(request.method, request.path, watch=query.get("watch", "") in _WATCH_VALUES)
+        self._connections.seen(request.protocol)
+        streams = is_stream(info)
+        if streams:
+            self._telemetry.stream_started(info)
         code = 499
         try:
-            response = await self._answer(request, info)
+            response = await self._answer(request, info, deadline=None if streams else query.get("timeout", ""))
             code = response.status
             return response
         finally:
-            self._telemetry.in_flight.dec()
+            if streams:
+                self._telemetry.stream_ended(info)
+            applied = info.verb == "patch" and request.headers.get("Content-Type", "").startswith(_APPLY)
+            dry_run = "dryRun" in query
             duration_s = time.perf_counter() - started_s
-            self._telemetry.observe(info, code, duration_s, served=self._routes.serves(info))
+            self._telemetry.observe(info, code, duration_s, dry_run=dry_run, applied=applied)
 
-    async def _answer(self, request: web.BaseRequest, info: RequestInfo) -> web.StreamResponse:
+    async def _answer(self, request: web.BaseRequest, info: RequestInfo, *, deadline: str | None) -> web.StreamResponse:
         """The response, whatever happens; a failure after the response has begun can only end the connection."""
         warnings: list[str] = []
+        task = asyncio.current_task()
+        assert task is not None
         try:
-            caller = self._authenticator.authenticate(_credentials(request))
-            user = effective_user(caller, request.headers, self._authorizer)
-            authorize(self._authorizer, user, info)
-            return await self._routes.answer(Call(request, info, user, warnings))
+            if deadline is not None:
+                self._deadlines.start(task, deadline)
+            response = await self._route(request, info, warnings)
         except ApiError as error:
-            return status_response(error, warnings=warnings)
+            response = status_response(error, warnings=warnings)
+            if error.code == 401:
+                response.force_close()
         except web.HTTPException as error:
-            return status_response(bad_request(error.reason))
-        except (ConnectionError, asyncio.CancelledError):
+            response = status_response(bad_request(error.reason))
+        except (web.RequestPayloadError, web.PayloadAccessError) as error:
+            response = status_response(bad_request(f"the body of the request is broken: {error}"))
+        except asyncio.CancelledError:
+            if not self._deadlines.claims(task):
+                raise
+            response = status_response(request_timeout(), warnings=warnings)
+        except ConnectionError:
             raise
         except Exception:
             logger.exception("request_failed", extra={"method": request.method, "path": info.path})
-            return status_response(internal("an error on the server has prevented the request from succeeding"))
+            response = status_response(internal("an error on the server has prevented the request from succeeding"))
+        finally:
+            if deadline is not None:
+                self._deadlines.stop(task)
+        if self._draining and not response.prepared:
+            response.force_close()
+        return response
+
+    async def _route(self, request: web.BaseRequest, info: RequestInfo, warnings: list[str]) -> web.StreamResponse:
+        """Who asks, may they, is there a seat for it; then the answer."""
+        caller = self._authenticator.authenticate(_credentials(request))
+        user = effective_user(caller, request.headers, self._authorizer)
+        authorize(self._authorizer, user, info)
+        call = Call(request, info, user, warnings)
+        budget = self._fairness.budget(user, info)
+        if budget is None:
+            return await self._routes.answer(call)
+        width = self._routes.width(call, most=budget.seats // 4)
+        seat = budget.enter(user.name, width) or await budget.wait(user.name, width)
+        call.seat = seat
+        try:
+            return await self._routes.answer(call)
+        finally:
+            seat.release()
 
 
 def _credentials(request: web.BaseRequest) -> Credentials:

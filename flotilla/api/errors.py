@@ -149,6 +149,16 @@ def too_large_resource_version(requested: int, current: int) -> ApiError:
     return ApiError(504, "Timeout", message, details={"causes": causes, "retryAfterSeconds": 1})
 
 
+def request_timeout() -> ApiError:
+    """504: the request's deadline has passed; what it may have written stays."""
+    message = "Timeout: request did not complete within requested timeout - context deadline exceeded"
+    return ApiError(504, "Timeout", message)
+
+
+def too_many_requests(message: str, *, retry_after_s: int) -> ApiError:
+    return ApiError(429, "TooManyRequests", message, details={"retryAfterSeconds": retry_after_s})
+
+
 def unavailable(message: str) -> ApiError:
     return ApiError(503, "ServiceUnavailable", message, details={"retryAfterSeconds": 1})
 

@@ -101,13 +101,18 @@ async def test_version(api: Any) -> None:
 
 
 async def test_health(api: Any) -> None:
-    """Ready only with a store; alive without one too; verbose names the checks."""
+    """Ready only with a store; alive without one too; verbose names the checks, and what is excluded is not asked."""
     for path in ("/livez", "/readyz", "/healthz"):
         assert ((await api.get(path)).status, (await api.get(path)).body) == (200, "ok")
-    verbose = await api.get("/readyz?verbose")
-    assert "[+]store ok" in verbose.body
-    assert (await api.get("/readyz/store")).status == 200
+    checks = ["[+]ping ok", "[+]etcd ok", "[+]informer-sync ok", "[+]shutdown ok", "readyz check passed"]
+    assert (await api.get("/readyz?verbose")).body.splitlines() == checks
+    assert (await api.get("/livez?verbose")).body == "[+]ping ok\nlivez check passed\n"
+    assert (await api.get("/readyz/etcd")).body == "ok"
     assert (await api.get("/readyz/nothing")).status == 404
+    excluded = (await api.get("/readyz?verbose&exclude=etcd&exclude=moon")).body
+    assert "[+]etcd excluded: ok" in excluded
+    assert 'warn: some health checks cannot be excluded: no matches for "moon"' in excluded
+    assert (await api.get("/readyzzz")).status == 404
 
 
 async def test_metrics_count_requests(api: Any) -> None:
@@ -115,7 +120,13 @@ async def test_metrics_count_requests(api: Any) -> None:
     await api.get("/api/v1/namespaces/default/pods")
     await api.get("/api/v1/namespaces/default/made-up-by-a-client")
     text = (await api.get("/metrics")).body
-    assert 'apiserver_request_total{code="200",group="",resource="pods",subresource="",verb="list"} 1.0' in text
+    labels = 'component="apiserver",dry_run="",group="",resource="pods",scope="namespace",subresource="",verb="LIST"'
+    assert f'apiserver_request_total{{code="200",{labels},version="v1"}} 1.0' in text
+    assert f'apiserver_request_duration_seconds_count{{{labels},version="v1"}} 1.0' in text
+    assert 'apiserver_current_inflight_requests{request_kind="mutating"} 0.0' in text
+    assert (
+        'apiserver_flowcontrol_dispatched_requests_total{flow_schema="readOnly",priority_level="readOnly"} 2.0' in text
+    )
     assert "made-up-by-a-client" not in text
     assert "flotilla_loop_lag_seconds_bucket" in text
 

@@ -51,4 +51,4 @@ async def test_refused_strangers_make_no_series(strangers: tuple[ApiServer, Coll
         for sample in metric.samples
         if sample.name == "apiserver_request_total"
     ]
-    assert sorted(counted) == [("", "get", 1.0), ("", "list", 5.0), ("pods", "list", 1.0)]
+    assert sorted(counted) == [("", "GET", 1.0), ("", "LIST", 5.0), ("pods", "LIST", 1.0)]

@@ -210,8 +210,11 @@ async def test_a_watch_is_forgotten_when_its_client_leaves(api: Any) -> None:
     async with watching(api) as events:
         events.response.close()
     async with asyncio.timeout(DEADLINE_S):
-        while "apiserver_longrunning_requests 0.0" not in (await api.get("/metrics")).body:
-            pass
+        while True:
+            lines = (await api.get("/metrics")).body.splitlines()
+            open_streams = [line for line in lines if line.startswith("apiserver_longrunning_requests{")]
+            if open_streams and all(line.endswith(" 0.0") for line in open_streams):
+                return
 
 
 async def test_the_old_path_of_a_watch(api: Any) -> None:
