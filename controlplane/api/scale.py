@@ -27,7 +27,8 @@ from flotilla.api.errors import (
 )
 from flotilla.api.objects import KubeObject
 from flotilla.api.registry import Resource
-from flotilla.api.selectors import label_selector_of
+from flotilla.api.resources import REPLICATION_CONTROLLERS
+from flotilla.api.selectors import label_selector_of, label_selector_of_map
 
 
 class Scales:
@@ -78,8 +79,10 @@ class Scales:
 
 
 def view(resource: Resource, obj: KubeObject) -> KubeObject:
-    """The Scale of a workload."""
-    return scale_of(resource, obj, str(label_selector_of((obj.get("spec") or {}).get("selector"))))
+    """The Scale of a workload; a ReplicationController writes its selector as a plain map."""
+    selector = (obj.get("spec") or {}).get("selector")
+    read = label_selector_of_map if resource is REPLICATION_CONTROLLERS else label_selector_of
+    return scale_of(resource, obj, str(read(selector)))
 
 
 def _replicas(scale: Any, name: str) -> int:
