@@ -247,7 +247,7 @@ def _checker(name: str) -> Checker:
 
 
 def check(name: str, obj: KubeObject) -> SchemaReport:
-    """Compare a decoded object with the definition of that name; KeyError if no served kind reaches it."""
+    """Compare a decoded object with the definition of that name; KeyError if there is none."""
     report = SchemaReport()
     _checker(name)(obj, (), report)
     return report

@@ -1,8 +1,9 @@
-"""The published Kubernetes schema, cut down to what is served.
+"""The published Kubernetes schema, cut down to what is asked for.
 
-The file holds every definition of the release with its prose, several megabytes once decoded. So it is read as raw
-slices, only the closure of the served kinds is decoded, and prose is kept by nobody: the OpenAPI documents, which need
-it, are built once from :func:`described_definitions` and then kept as bytes.
+Every definition of the release with its prose takes several megabytes once decoded. So there are two files. The one
+without prose is kept as raw slices, and a definition is decoded at its first use: a server that has never seen a
+CronJob has not decoded it. The one with prose is read for the OpenAPI documents alone, which are built once from
+:func:`described_definitions` and then kept as bytes.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import msgspec
 
 from flotilla.api.registry import REGISTRY
 
-_FILE = Path(__file__).parent / "schema" / "kubernetes.json"
+_DESCRIBED = Path(__file__).parent / "schema" / "kubernetes.json"
+_FIELDS = Path(__file__).parent / "schema" / "fields.json"
 _PREFIX = "#/$defs/"
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1."
 OBJECT_META = f"{_META}ObjectMeta"
@@ -63,12 +65,6 @@ def _references(schema: Schema) -> Iterator[str]:
         yield from _references(part)
 
 
-def _strip_prose(schema: Schema) -> None:
-    schema.pop("description", None)
-    for part in _subschemas(schema):
-        _strip_prose(part)
-
-
 def served_roots() -> tuple[str, ...]:
     """The definitions that served requests start from: the kinds, their lists, and what all groups share."""
     kinds = [resource.definition for resource in REGISTRY.all()]
@@ -80,7 +76,7 @@ def described_definitions(roots: Iterable[str] = ()) -> dict[str, Schema]:
 
     References are written ``{"$ref": "#/$defs/<name>"}``. Names that the release doesn't have are left out.
     """
-    document = msgspec.json.decode(_FILE.read_bytes(), type=_Document)
+    document = msgspec.json.decode(_DESCRIBED.read_bytes(), type=_Document)
     found: dict[str, Schema] = {}
     pending = list(roots or served_roots())
     while pending:
@@ -92,13 +88,12 @@ def described_definitions(roots: Iterable[str] = ()) -> dict[str, Schema]:
 
 
 @cache
-def _definitions() -> dict[str, Schema]:
-    definitions = described_definitions()
-    for schema in definitions.values():
-        _strip_prose(schema)
-    return definitions
+def _fields() -> dict[str, msgspec.Raw]:
+    return msgspec.json.decode(_FIELDS.read_bytes(), type=_Document).definitions
 
 
+@cache
 def definition(name: str) -> Schema:
-    """One definition without descriptions, shared and read-only. KeyError if no served kind reaches it."""
-    return _definitions()[name]
+    """One definition without descriptions, shared and read-only. KeyError if the release has none of that name."""
+    schema: Schema = msgspec.json.decode(_fields()[name])
+    return schema
