@@ -74,6 +74,7 @@ class Subscription:
         self._ready = past
         self._taken: deque[CacheEvent] = deque()
         self._waiter: asyncio.Future[None] | None = None
+        self._on_ready: Callable[[], None] | None = None
         self._error: SubscriptionError | None = None
 
     @property
@@ -93,6 +94,22 @@ class Subscription:
                 self._waiter = None
         events, self._ready = self._ready, []
         return events
+
+    def take(self) -> list[CacheEvent]:
+        """The events that are ready, in order; there may be none. SubscriptionError."""
+        if self._error is not None:
+            raise self._error
+        events, self._ready = self._ready, []
+        return events
+
+    def call_when_ready(self, callback: Callable[[], None] | None) -> None:
+        """Have ``callback`` called when there is something to take (events or the end) after there was nothing.
+
+        It must be quick and not raise. For a subscriber that waits in neither ``batch`` nor an iteration.
+        """
+        self._on_ready = callback
+        if callback is not None and (self._ready or self._error is not None):
+            callback()
 
     def __aiter__(self) -> Self:
         return self
@@ -115,7 +132,8 @@ class Subscription:
             self.cut_off(SlowSubscriberError(f"more than {self._maximum} events waited"))
             return
         self._ready.append(event)
-        self._wake()
+        if self._on_ready is None or len(self._ready) == 1:
+            self._wake()
 
     def cut_off(self, error: SubscriptionError) -> None:
         """End it with ``error``, dropping what waits; the cache calls this."""
@@ -127,5 +145,7 @@ class Subscription:
             self._wake()
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
+        if self._on_ready is not None:
+            self._on_ready()
+        elif self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)

@@ -169,7 +169,7 @@ async def test_watchers_of_one_form_share_the_encoded_event(api: Any) -> None:
         assert await one.next() == await other.next()
     event = (await subscription.batch())[0]
     subscription.close()
-    shared = event.encoded("//Metadata/ADDED", lambda _: b"made anew")
+    shared = event.encoded("//Metadata//ADDED", lambda _: b"made anew")
     assert shared.startswith(b'{"type":"ADDED"')
 
 
