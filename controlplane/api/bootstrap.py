@@ -1,7 +1,8 @@
-"""What every cluster has before its first user: the system namespaces and the services of the API and of DNS.
+"""What every cluster has before its first user: the system namespaces, the services of the API and of DNS, the network
+of services, the two classes of critical pods, and the roles that people bind their users to.
 
 Idempotent, and repeated at each start: what is there is left as its users have changed it, except the address of the
-API server, which follows this server.
+API server, which follows this server. What the cache shows is not written again, so that a restart costs nothing.
 """
 
 from __future__ import annotations
@@ -9,29 +10,43 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+from datetime import UTC, datetime
 
+from controlplane.api.bootstrap_roles import cluster_role_bindings, cluster_roles
 from controlplane.api.operations import Operations
 from controlplane.store.cache import Subscription, SubscriptionError
+from flotilla.api.conditions import set_condition
 from flotilla.api.errors import ApiError
-from flotilla.api.objects import KubeObject
+from flotilla.api.kinds.priority_classes import SYSTEM_CLASSES, system_class
+from flotilla.api.objects import KubeObject, name_of, namespace_of
 from flotilla.api.registry import Resource
-from flotilla.api.resources import ENDPOINT_SLICES, ENDPOINTS, NAMESPACES, SERVICES
+from flotilla.api.resources import (
+    CLUSTER_ROLE_BINDINGS,
+    CLUSTER_ROLES,
+    ENDPOINT_SLICES,
+    ENDPOINTS,
+    NAMESPACES,
+    PRIORITY_CLASSES,
+    SERVICE_CIDRS,
+    SERVICES,
+)
 
 logger = logging.getLogger(__name__)
 
 MANAGER = "flotilla-bootstrap"
 NAMES = ("default", "kube-system", "kube-public", "kube-node-lease")
 RETRY_S = 1.0
-_KINDS = (NAMESPACES, SERVICES, ENDPOINTS, ENDPOINT_SLICES)
-_OBJECTS = frozenset(
-    {
-        *(("namespaces", "", name) for name in NAMES),
-        ("services", "default", "kubernetes"),
-        ("services", "kube-system", "kube-dns"),
-        ("endpoints", "default", "kubernetes"),
-        ("endpointslices", "default", "kubernetes"),
-    }
+_KINDS = (
+    NAMESPACES,
+    SERVICES,
+    ENDPOINTS,
+    ENDPOINT_SLICES,
+    SERVICE_CIDRS,
+    PRIORITY_CLASSES,
+    CLUSTER_ROLES,
+    CLUSTER_ROLE_BINDINGS,
 )
+_API = "kubernetes"
 _PORT_NAME = "https"
 
 
@@ -39,8 +54,9 @@ async def bootstrap(
     operations: Operations, *, api_address: str, api_port: int, cluster_dns: str, service_cidr: str
 ) -> None:
     """Create what is missing. Pods reach this server at ``api_address:api_port``. Raises ApiError."""
-    for name in NAMES:
-        await _ensure(operations, NAMESPACES, {"metadata": {"name": name}})
+    for resource, obj in _plain_objects():
+        await _ensure(operations, resource, obj)
+    await _ensure_network(operations, service_cidr)
     first = str(ipaddress.IPv4Network(service_cidr).network_address + 1)
     await _ensure(operations, SERVICES, _api_service(first, api_port))
     await _ensure(operations, SERVICES, _dns_service(cluster_dns))
@@ -74,14 +90,35 @@ async def keep_bootstrapped(
 
 async def _deletion(subscription: Subscription) -> None:
     """Return once one of the objects was deleted."""
+    known = _known_places()
     async for event in subscription:
         entry = event.entry
-        if event.type == "DELETED" and (entry.resource.plural, entry.namespace, entry.name) in _OBJECTS:
+        if event.type == "DELETED" and (entry.resource, entry.namespace, entry.name) in known:
             return
+
+
+def _plain_objects() -> list[tuple[Resource, KubeObject]]:
+    """What is the same in all clusters."""
+    classes = [system_class(name, priority, why) for name, priority, why in SYSTEM_CLASSES]
+    return [
+        *((NAMESPACES, {"metadata": {"name": name}}) for name in NAMES),
+        *((PRIORITY_CLASSES, priority_class) for priority_class in classes),
+        *((CLUSTER_ROLES, role) for role in cluster_roles()),
+        *((CLUSTER_ROLE_BINDINGS, binding) for binding in cluster_role_bindings()),
+    ]
+
+
+def _known_places() -> frozenset[tuple[Resource, str, str]]:
+    """Where everything is that this module makes."""
+    plain = {(resource, "", name_of(obj)) for resource, obj in _plain_objects()}
+    api = {(resource, "default", _API) for resource in (SERVICES, ENDPOINTS, ENDPOINT_SLICES)}
+    return frozenset(plain | api | {(SERVICES, "kube-system", "kube-dns"), (SERVICE_CIDRS, "", _API)})
 
 
 async def _ensure(operations: Operations, resource: Resource, obj: KubeObject) -> bool:
     """Create ``obj`` unless it is there; whether it was created."""
+    if operations.cache.get(resource, namespace_of(obj), name_of(obj)) is not None:
+        return False
     try:
         await operations.create(resource, obj, manager=MANAGER)
     except ApiError as error:
@@ -89,6 +126,19 @@ async def _ensure(operations: Operations, resource: Resource, obj: KubeObject) -
             raise
         return False
     return True
+
+
+async def _ensure_network(operations: Operations, service_cidr: str) -> None:
+    """The network that services get their addresses from, and that it may be used."""
+    await _ensure(operations, SERVICE_CIDRS, {"metadata": {"name": _API}, "spec": {"cidrs": [service_cidr]}})
+
+    def ready(network: KubeObject) -> KubeObject:
+        conditions = network.setdefault("status", {}).setdefault("conditions", [])
+        message = "Kubernetes Service CIDR is ready"
+        set_condition(conditions, "Ready", status="True", reason="", message=message, now=datetime.now(UTC))
+        return network
+
+    await operations.mutate(SERVICE_CIDRS, "", _API, ready, manager=MANAGER, subresource="status")
 
 
 async def _publish(operations: Operations, resource: Resource, obj: KubeObject) -> None:
@@ -111,7 +161,7 @@ def _api_service(cluster_ip: str, port: int) -> KubeObject:
         "clusterIPs": [cluster_ip],
         "ports": [{"name": _PORT_NAME, "protocol": "TCP", "port": 443, "targetPort": port}],
     }
-    return {"metadata": {"name": "kubernetes", "namespace": "default", "labels": labels}, "spec": spec}
+    return {"metadata": {"name": _API, "namespace": "default", "labels": labels}, "spec": spec}
 
 
 def _dns_service(cluster_ip: str) -> KubeObject:
@@ -133,13 +183,13 @@ def _endpoints(address: str, port: int) -> KubeObject:
         "addresses": [{"ip": address}],
         "ports": [{"name": _PORT_NAME, "port": port, "protocol": "TCP"}],
     }
-    return {"metadata": {"name": "kubernetes", "namespace": "default"}, "subsets": [subset]}
+    return {"metadata": {"name": _API, "namespace": "default"}, "subsets": [subset]}
 
 
 def _endpoint_slice(address: str, port: int) -> KubeObject:
     return {
         "metadata": {
-            "name": "kubernetes",
+            "name": _API,
             "namespace": "default",
             "labels": {"kubernetes.io/service-name": "kubernetes"},
         },

@@ -122,15 +122,16 @@ def metrics_group() -> GroupVersion:
 def review_groups() -> tuple[GroupVersion, ...]:
     """The questions about who a client is and what it or another may do; they are answered and stored nowhere."""
     can_i = ("SelfSubjectAccessReview", "SelfSubjectRulesReview", "SubjectAccessReview")
+    local = _review("LocalSubjectAccessReview", namespaced=True)
     return (
-        GroupVersion("authentication.k8s.io", "v1", [_review("SelfSubjectReview")]),
-        GroupVersion("authorization.k8s.io", "v1", [_review(kind) for kind in can_i]),
+        GroupVersion("authentication.k8s.io", "v1", [_review("SelfSubjectReview"), _review("TokenReview")]),
+        GroupVersion("authorization.k8s.io", "v1", [local, *(_review(kind) for kind in can_i)]),
     )
 
 
-def _review(kind: str) -> Served:
+def _review(kind: str, *, namespaced: bool = False) -> Served:
     singular = kind.lower()
-    return Served(plural=f"{singular}s", singular=singular, kind=kind, namespaced=False, verbs=("create",))
+    return Served(plural=f"{singular}s", singular=singular, kind=kind, namespaced=namespaced, verbs=("create",))
 
 
 class Catalog:

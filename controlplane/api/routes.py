@@ -12,6 +12,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
 
 from controlplane.api import bindings, health, reviews
+from controlplane.api.authn import Authenticator
 from controlplane.api.authz import Authorizer
 from controlplane.api.call import Call
 from controlplane.api.catalog import METRICS_GROUP, metrics_group, review_groups
@@ -46,6 +47,7 @@ class Routes:
         cache: Cache,
         *,
         registry: Registry,
+        authenticator: Authenticator,
         authorizer: Authorizer,
         logs: LogSource,
         metrics: MetricsSource,
@@ -57,6 +59,7 @@ class Routes:
         self._operations = operations
         self._registry = registry
         self._cache = cache
+        self._authenticator = authenticator
         self._authorizer = authorizer
         self._collectors = collectors
         self._reads = Reads(cache, lister)
@@ -102,7 +105,7 @@ class Routes:
         if info.group == METRICS_GROUP and info.version == "v1beta1":
             return await self._usage.answer(call)
         if info.group in reviews.GROUPS and info.version == "v1" and reviews.serves(info):
-            return await reviews.answer_review(call, self._authorizer)
+            return await reviews.answer_review(call, self._authorizer, self._authenticator)
         resource = self._registry.find(info.group, info.version, info.plural)
         if resource is None or (info.namespace and not resource.namespaced):
             raise path_not_found()

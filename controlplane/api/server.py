@@ -104,6 +104,7 @@ class ApiServer:
             operations,
             cache,
             registry=cache.registry,
+            authenticator=authenticator,
             authorizer=authorizer,
             logs=logs,
             metrics=metrics,
