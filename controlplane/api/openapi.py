@@ -207,16 +207,22 @@ def _schemas(rows: Sequence[Resource], prefix: str) -> Document:
 
 def _rewritten(schema: Document, prefix: str, name: str = "") -> Document:
     """A definition in OpenAPI's dialect: no nullable types, no enums for versions, references into the document."""
-    if name == _INT_OR_STRING:
-        return {"type": "string", "format": "int-or-string", "description": schema.get("description", "")}
     if "oneOf" in schema and all("type" in part for part in schema["oneOf"]):
-        return {"type": "string"} | {key: value for key, value in schema.items() if key == "description"}
+        return _alternatives(schema, prefix) | ({"format": "int-or-string"} if name == _INT_OR_STRING else {})
     result: Document = {}
     for key, value in schema.items():
         result |= _rewritten_item(key, value, prefix)
     if "$ref" in result and len(result) > 1 and prefix == _V3_PREFIX:
         result = {"allOf": [{"$ref": result.pop("$ref")}]} | result
     return result
+
+
+def _alternatives(schema: Document, prefix: str) -> Document:
+    """A string or number: version 2 has no alternatives and says string; without a type kubectl shows the name."""
+    described = {"description": schema.get("description", "")}
+    if prefix == _V2_PREFIX:
+        return described | {"type": "string"}
+    return described | {"oneOf": [_rewritten(part, prefix) for part in schema["oneOf"]]}
 
 
 def _rewritten_item(key: str, value: Any, prefix: str) -> Document:
