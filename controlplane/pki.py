@@ -181,6 +181,23 @@ class ClusterPki:
         certificate = _sign(profile, self.authority, public_key=public_key, now=now or datetime.now(UTC))
         return certificate.public_bytes(serialization.Encoding.PEM)
 
+    def sign_client_request(self, csr_pem: bytes, *, lifetime: timedelta, now: datetime) -> bytes:
+        """A client's certificate, PEM, for the subject that its request names.
+
+        It is valid for ``lifetime``, and for a year at most. The admins' group is not given away. InvalidCsrError.
+        """
+        public_key = _csr_public_key(csr_pem)
+        subject = x509.load_pem_x509_csr(csr_pem).subject
+        names = [str(each.value) for each in subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+        organizations = [str(each.value) for each in subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)]
+        if len(names) != 1 or not names[0]:
+            raise InvalidCsrError("the subject must have one common name, which is the user's name")
+        if ADMIN_GROUP in organizations:
+            raise InvalidCsrError(f"nobody becomes a member of {ADMIN_GROUP} by a request")
+        profile = Profile(names[0], tuple(organizations))
+        certificate = _sign(profile, self.authority, public_key=public_key, now=now, lifetime=lifetime)
+        return certificate.public_bytes(serialization.Encoding.PEM)
+
     def issue_client_certificate(self, common_name: str, organizations: Sequence[str] = ()) -> IssuedCertificate:
         """A new key and its client certificate: the user's name is ``common_name``, the groups ``organizations``."""
         return _issue(Profile(common_name, tuple(organizations)), self.authority, now=datetime.now(UTC))
@@ -283,7 +300,14 @@ def _issue(profile: Profile, authority: Authority, *, now: datetime) -> IssuedCe
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey
 
 
-def _sign(profile: Profile, authority: Authority, *, public_key: PublicKey, now: datetime) -> x509.Certificate:
+def _sign(
+    profile: Profile,
+    authority: Authority,
+    *,
+    public_key: PublicKey,
+    now: datetime,
+    lifetime: timedelta = CERTIFICATE_LIFETIME,
+) -> x509.Certificate:
     builder = (
         x509.CertificateBuilder()
         .subject_name(profile.subject())
@@ -291,7 +315,7 @@ def _sign(profile: Profile, authority: Authority, *, public_key: PublicKey, now:
         .public_key(public_key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - CLOCK_SKEW)
-        .not_valid_after(min(now + CERTIFICATE_LIFETIME, authority.certificate.not_valid_after_utc))
+        .not_valid_after(min(now + min(lifetime, CERTIFICATE_LIFETIME), authority.certificate.not_valid_after_utc))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage(profile.usages()), critical=False)

@@ -172,6 +172,7 @@ class Server:
             liveness=self._dispatcher.sessions,
             node_grace_s=self._settings.node_grace_s,
             ca_certificate=self._pki.ca_pem.decode(),
+            signer=self._pki.sign_client_request,
         )
         scheduler = Scheduler(self._cache, self._fenced, self._recorder)
         autoscaler = build_autoscaler(self._cache, self._fenced, self._recorder, self._samples)

@@ -6,7 +6,14 @@ All of these run only on the server that leads.
 
 from __future__ import annotations
 
-from controlplane.controllers import garbage_collector, namespaces, pod_gc, taint_eviction
+from controlplane.controllers import (
+    certificate_signer,
+    cluster_roles,
+    garbage_collector,
+    namespaces,
+    pod_gc,
+    taint_eviction,
+)
 from controlplane.controllers.deployment import controller as deployment
 from controlplane.controllers.endpoints import controller as endpoints
 from controlplane.controllers.node_lifecycle import NodeLifecycle, NodeLiveness
@@ -28,13 +35,16 @@ def build_controllers(
     liveness: NodeLiveness,
     node_grace_s: float = NODE_GRACE_S,
     ca_certificate: str = "",
+    signer: certificate_signer.Signer | None = None,
     clock: Clock = utc_now,
 ) -> list[Runnable]:
     """All controllers, each with a ``name`` and an ``async run()`` to be run while this server leads.
 
-    ``ca_certificate`` (PEM) is published in every namespace; ``recorder.run()`` is the caller's to run.
+    ``ca_certificate`` (PEM) is published in every namespace; without a ``signer`` approved certificate requests wait.
+    ``recorder.run()`` is the caller's to run.
     """
     return [
+        *_access_controllers(cache, objects, signer, clock=clock),
         Controller(
             "deployment",
             deployment.DeploymentReconciler(cache, objects, recorder, clock=clock),
@@ -84,3 +94,21 @@ def build_controllers(
             workers=8,
         ),
     ]
+
+
+def _access_controllers(
+    cache: Cache, objects: Objects, signer: certificate_signer.Signer | None, *, clock: Clock
+) -> list[Runnable]:
+    """Those that decide who gets in, and with which rights."""
+    found: list[Runnable] = [
+        Controller(
+            "clusterrole-aggregation",
+            cluster_roles.ClusterRoleAggregator(cache, objects),
+            cache=cache,
+            resources=cluster_roles.RESOURCES,
+        )
+    ]
+    if signer is not None:
+        reconciler = certificate_signer.CertificateSigner(cache, objects, signer, clock=clock)
+        found.append(Controller("certificate-signer", reconciler, cache=cache, resources=certificate_signer.RESOURCES))
+    return found
