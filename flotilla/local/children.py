@@ -90,7 +90,7 @@ def _etcd(settings: LocalSettings) -> Child:
         "log-level": "warn",
     }
     command = (_program("etcd", "etcd-server"), *(f"--{key}={value}" for key, value in flags.items()))
-    environment = (("GOGC", "40"), ("GOMAXPROCS", "2"), ("ETCD_UNSUPPORTED_ARCH", _unsupported_arch()))
+    environment = (("GOGC", "40"), ("GOMAXPROCS", "1"), ("ETCD_UNSUPPORTED_ARCH", _unsupported_arch()))
     return Child(name="etcd", command=command, environment=environment)
 
 
