@@ -10,7 +10,7 @@ from flotilla.api.kinds.faults import each_invalid, forbidden, invalid, required
 from flotilla.api.names import dns_subdomain_faults, label_value_faults, qualified_name_faults
 
 
-def _validate_expression(expression: Mapping[str, Any], path: str) -> list[FieldError]:
+def _validate_expression(expression: Mapping[str, Any], path: str, *, any_value: bool) -> list[FieldError]:
     operator, values = expression.get("operator"), expression.get("values") or []
     errors: list[FieldError] = []
     if operator in ("In", "NotIn"):
@@ -25,11 +25,11 @@ def _validate_expression(expression: Mapping[str, Any], path: str) -> list[Field
             errors.append(required(f"{path}.values", "must be specified single value when `operator` is 'Lt' or 'Gt'"))
     else:
         errors.append(invalid(f"{path}.operator", operator, "not a valid selector operator"))
-    if operator in ("In", "NotIn"):
-        for index, value in enumerate(values):
-            errors += each_invalid(f"{path}.values[{index}]", value, label_value_faults(value))
     key = expression.get("key") or ""
-    return errors + each_invalid(f"{path}.key", key, qualified_name_faults(key))
+    errors += each_invalid(f"{path}.key", key, qualified_name_faults(key))
+    for index, value in enumerate(() if any_value else values):
+        errors += each_invalid(f"{path}.values[{index}]", value, label_value_faults(value))
+    return errors
 
 
 def _validate_field(expression: Mapping[str, Any], path: str) -> list[FieldError]:
@@ -47,11 +47,11 @@ def _validate_field(expression: Mapping[str, Any], path: str) -> list[FieldError
     return errors
 
 
-def validate_node_term(term: Mapping[str, Any], path: str) -> list[FieldError]:
-    """Faults of one term."""
+def validate_node_term(term: Mapping[str, Any], path: str, *, any_value: bool = False) -> list[FieldError]:
+    """Faults of one term; with ``any_value`` it may compare with what can't be a label's value."""
     errors: list[FieldError] = []
     for index, expression in enumerate(term.get("matchExpressions") or ()):
-        errors += _validate_expression(expression, f"{path}.matchExpressions[{index}]")
+        errors += _validate_expression(expression, f"{path}.matchExpressions[{index}]", any_value=any_value)
     for index, expression in enumerate(term.get("matchFields") or ()):
         errors += _validate_field(expression, f"{path}.matchFields[{index}]")
     return errors

@@ -6,23 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from flotilla.api.errors import FieldError
-from flotilla.api.kinds.faults import (
-    each_invalid,
-    forbidden,
-    invalid,
-    not_among,
-    not_positive,
-    out_of_range,
-    required,
-    unsupported,
-)
+from flotilla.api.kinds.faults import duplicate, each_invalid, forbidden, invalid, required, unsupported
 from flotilla.api.kinds.label_selectors import validate_label_selector
 from flotilla.api.kinds.metadata import validate_labels
-from flotilla.api.names import label_value_faults, qualified_name_faults
+from flotilla.api.kinds.node_selectors import validate_node_term, validate_required_terms
+from flotilla.api.names import dns_label_faults, label_value_faults, qualified_name_faults
 
-TAINT_EFFECTS = ("NoExecute", "NoSchedule", "PreferNoSchedule")
-_NODE_OPERATORS = ("DoesNotExist", "Exists", "Gt", "In", "Lt", "NotIn")
+TAINT_EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 _UNSATISFIABLE = ("DoNotSchedule", "ScheduleAnyway")
+_NODE_POLICIES = ("Honor", "Ignore")
+_WEIGHT_FAULT = "must be in the range 1-100"
+_NEEDS_SELECTOR = "must not be specified when labelSelector is not set"
 _REQUIRED_TERMS = "requiredDuringSchedulingIgnoredDuringExecution"
 _PREFERRED_TERMS = "preferredDuringSchedulingIgnoredDuringExecution"
 
@@ -38,12 +32,14 @@ def _validate_toleration(toleration: Mapping[str, Any], path: str) -> list[Field
         errors.append(invalid(f"{path}.effect", effect, "effect must be 'NoExecute' when `tolerationSeconds` is set"))
     if operator == "Exists":
         if value:
-            errors.append(invalid(f"{path}.operator", toleration, "value must be empty when `operator` is 'Exists'"))
+            errors.append(invalid(f"{path}.operator", value, "value must be empty when `operator` is 'Exists'"))
     elif operator == "Equal":
         errors += each_invalid(f"{path}.operator", value, label_value_faults(value or ""))
     else:
         errors.append(unsupported(f"{path}.operator", operator, ("Equal", "Exists")))
-    return errors + not_among(f"{path}.effect", effect, TAINT_EFFECTS)
+    if effect and effect not in TAINT_EFFECTS:
+        errors.append(unsupported(f"{path}.effect", effect, TAINT_EFFECTS))
+    return errors
 
 
 def validate_tolerations(tolerations: list[dict[str, Any]], path: str) -> list[FieldError]:
@@ -55,52 +51,59 @@ def validate_tolerations(tolerations: list[dict[str, Any]], path: str) -> list[F
     ]
 
 
-def _validate_node_expression(expression: Mapping[str, Any], path: str) -> list[FieldError]:
-    operator, values = expression.get("operator"), expression.get("values") or []
-    errors: list[FieldError] = []
-    if operator in ("In", "NotIn") and not values:
-        errors.append(required(f"{path}.values", "must be specified when `operator` is 'In' or 'NotIn'"))
-    elif operator in ("Exists", "DoesNotExist") and values:
-        errors.append(forbidden(f"{path}.values", "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"))
-    elif operator in ("Gt", "Lt") and len(values) != 1:
-        errors.append(required(f"{path}.values", "must be specified single value when `operator` is 'Lt' or 'Gt'"))
-    elif operator not in _NODE_OPERATORS:
-        errors.append(invalid(f"{path}.operator", operator, "not a valid selector operator"))
-    key = expression.get("key") or ""
-    return errors + each_invalid(f"{path}.key", key, qualified_name_faults(key))
-
-
-def _validate_node_term(term: Mapping[str, Any], path: str) -> list[FieldError]:
-    errors: list[FieldError] = []
-    for index, expression in enumerate(term.get("matchExpressions") or ()):
-        errors += _validate_node_expression(expression, f"{path}.matchExpressions[{index}]")
-    for index, expression in enumerate(term.get("matchFields") or ()):
-        if expression.get("key") != "metadata.name":
-            where = f"{path}.matchFields[{index}].key"
-            errors.append(invalid(where, expression.get("key"), "not a valid field selector key"))
-    return errors
+def _validate_weight(weighted: Mapping[str, Any], path: str) -> list[FieldError]:
+    weight = weighted.get("weight") or 0
+    return [] if 1 <= weight <= 100 else [invalid(f"{path}.weight", weight, _WEIGHT_FAULT)]
 
 
 def _validate_node_affinity(affinity: Mapping[str, Any], path: str) -> list[FieldError]:
     errors: list[FieldError] = []
-    needed = affinity.get(_REQUIRED_TERMS)
-    if needed is not None:
-        where = f"{path}.{_REQUIRED_TERMS}.nodeSelectorTerms"
-        terms = needed.get("nodeSelectorTerms") or []
-        errors += [] if terms else [required(where, "must have at least one node selector term")]
-        for index, term in enumerate(terms):
-            errors += _validate_node_term(term, f"{where}[{index}]")
+    if affinity.get(_REQUIRED_TERMS) is not None:
+        errors += validate_required_terms(affinity[_REQUIRED_TERMS], f"{path}.{_REQUIRED_TERMS}")
     for index, preferred in enumerate(affinity.get(_PREFERRED_TERMS) or ()):
         where = f"{path}.{_PREFERRED_TERMS}[{index}]"
-        errors += out_of_range(f"{where}.weight", preferred.get("weight"), 1, 100)
-        errors += _validate_node_term(preferred.get("preference") or {}, f"{where}.preference")
+        errors += _validate_weight(preferred, where)
+        errors += validate_node_term(preferred.get("preference") or {}, f"{where}.preference", any_value=True)
+    return errors
+
+
+def _selector_keys(selector: Mapping[str, Any] | None) -> set[str]:
+    expressions = (selector or {}).get("matchExpressions") or ()
+    return {*((selector or {}).get("matchLabels") or ()), *(each.get("key", "") for each in expressions)}
+
+
+def _validate_label_keys(
+    holder: Mapping[str, Any], field: str, path: str, *, others: Mapping[str, set[str]]
+) -> list[FieldError]:
+    """Faults of a list of keys whose values are taken from the pod; ``others`` must not have the same keys."""
+    keys, where = holder.get(field) or [], f"{path}.{field}"
+    if not keys:
+        return []
+    if holder.get("labelSelector") is None:
+        return [forbidden(where, _NEEDS_SELECTOR)]
+    errors: list[FieldError] = []
+    for index, key in enumerate(keys):
+        errors += each_invalid(f"{where}[{index}]", key, qualified_name_faults(key))
+        errors += [
+            invalid(f"{where}[{index}]", key, f"exists in both {field} and {other}")
+            for other, taken in others.items()
+            if key in taken
+        ]
     return errors
 
 
 def _validate_pod_term(term: Mapping[str, Any], path: str) -> list[FieldError]:
     errors: list[FieldError] = []
-    if term.get("labelSelector") is not None:
-        errors += validate_label_selector(term["labelSelector"], f"{path}.labelSelector")
+    for field in ("labelSelector", "namespaceSelector"):
+        if term.get(field) is not None:
+            errors += validate_label_selector(term[field], f"{path}.{field}")
+    for name in term.get("namespaces") or ():
+        errors += each_invalid(f"{path}.namespace", name, dns_label_faults(name))
+    selected = _selector_keys(term.get("labelSelector"))
+    unmatched = set(term.get("mismatchLabelKeys") or ())
+    others = {"mismatchLabelKeys": unmatched, "labelSelector": selected}
+    errors += _validate_label_keys(term, "matchLabelKeys", path, others=others)
+    errors += _validate_label_keys(term, "mismatchLabelKeys", path, others={})
     key = term.get("topologyKey")
     if not key:
         return [*errors, required(f"{path}.topologyKey", "can not be empty")]
@@ -113,19 +116,44 @@ def _validate_pod_affinity(affinity: Mapping[str, Any], path: str) -> list[Field
         errors += _validate_pod_term(term, f"{path}.{_REQUIRED_TERMS}[{index}]")
     for index, weighted in enumerate(affinity.get(_PREFERRED_TERMS) or ()):
         where = f"{path}.{_PREFERRED_TERMS}[{index}]"
-        errors += out_of_range(f"{where}.weight", weighted.get("weight"), 1, 100)
+        errors += _validate_weight(weighted, where)
         errors += _validate_pod_term(weighted.get("podAffinityTerm") or {}, f"{where}.podAffinityTerm")
     return errors
 
 
+def _positive(path: str, number: int | None) -> list[FieldError]:
+    return [invalid(path, number, "must be greater than zero")] if number is not None and number <= 0 else []
+
+
 def _validate_spread(constraint: Mapping[str, Any], path: str) -> list[FieldError]:
-    errors = not_positive(f"{path}.maxSkew", constraint.get("maxSkew"))
+    action, domains = constraint.get("whenUnsatisfiable"), constraint.get("minDomains")
+    errors = _positive(f"{path}.maxSkew", constraint.get("maxSkew") or 0)
     if not constraint.get("topologyKey"):
         errors.append(required(f"{path}.topologyKey", "can not be empty"))
-    if constraint.get("whenUnsatisfiable") not in _UNSATISFIABLE:
-        errors.append(unsupported(f"{path}.whenUnsatisfiable", constraint.get("whenUnsatisfiable"), _UNSATISFIABLE))
+    if action not in _UNSATISFIABLE:
+        errors.append(unsupported(f"{path}.whenUnsatisfiable", action, _UNSATISFIABLE))
+    errors += _positive(f"{path}.minDomains", domains)
+    if domains is not None and action == "ScheduleAnyway":
+        why = "can only use minDomains if whenUnsatisfiable=DoNotSchedule, not ScheduleAnyway"
+        errors.append(invalid(f"{path}.minDomains", domains, why))
+    for field in ("nodeAffinityPolicy", "nodeTaintsPolicy"):
+        if constraint.get(field) is not None and constraint[field] not in _NODE_POLICIES:
+            errors.append(unsupported(f"{path}.{field}", constraint[field], _NODE_POLICIES))
     if constraint.get("labelSelector") is not None:
         errors += validate_label_selector(constraint["labelSelector"], f"{path}.labelSelector")
+    others = {"labelSelector": _selector_keys(constraint.get("labelSelector"))}
+    return errors + _validate_label_keys(constraint, "matchLabelKeys", path, others=others)
+
+
+def _validate_spreads(constraints: list[dict[str, Any]], path: str) -> list[FieldError]:
+    errors: list[FieldError] = []
+    pairs = [(each.get("topologyKey", ""), each.get("whenUnsatisfiable", "")) for each in constraints]
+    for index, constraint in enumerate(constraints):
+        where = f"{path}[{index}]"
+        errors += _validate_spread(constraint, where)
+        if pairs[index] in pairs[index + 1 :]:
+            shown = f"{{{pairs[index][0]}, {pairs[index][1]}}}"
+            errors.append(duplicate(f"{where}.{{topologyKey, whenUnsatisfiable}}", shown))
     return errors
 
 
@@ -139,6 +167,4 @@ def validate_placement(spec: Mapping[str, Any], path: str) -> list[FieldError]:
     for kind in ("podAffinity", "podAntiAffinity"):
         if affinity.get(kind):
             errors += _validate_pod_affinity(affinity[kind], f"{path}.affinity.{kind}")
-    for index, constraint in enumerate(spec.get("topologySpreadConstraints") or ()):
-        errors += _validate_spread(constraint, f"{path}.topologySpreadConstraints[{index}]")
-    return errors
+    return errors + _validate_spreads(spec.get("topologySpreadConstraints") or [], f"{path}.topologySpreadConstraints")

@@ -6,35 +6,31 @@ from collections.abc import Mapping
 from typing import Any
 
 from flotilla.api.errors import FieldError
+from flotilla.api.kinds.claims import validate_claim_spec
 from flotilla.api.kinds.faults import (
     MUST_NOT_BE_NEGATIVE,
     duplicate,
     each_invalid,
-    forbidden,
     invalid,
     not_among,
     required,
     unsupported,
 )
+from flotilla.api.kinds.label_selectors import validate_label_selector
 from flotilla.api.kinds.pod_environment import validate_field_reference, validate_resource_reference
+from flotilla.api.kinds.volume_sources import driver_name_faults, more_than_one, validate_source
 from flotilla.api.names import dns_label_faults
 from flotilla.api.quantities import parse_quantity
 
 MOUNTED_KINDS = ("emptyDir", "hostPath", "configMap", "secret", "downwardAPI", "projected")
 MOUNTED_PROJECTIONS = ("configMap", "secret", "downwardAPI")
-_HOST_PATH_TYPES = (
-    "",
-    "BlockDevice",
-    "CharDevice",
-    "Directory",
-    "DirectoryOrCreate",
-    "File",
-    "FileOrCreate",
-    "Socket",
-)
 _PROJECTIONS = ("secret", "configMap", "downwardAPI", "serviceAccountToken", "clusterTrustBundle", "podCertificate")
+_PULL_POLICIES = ("Always", "IfNotPresent", "Never")
+_KEY_TYPES = ("ECDSAP256", "ECDSAP384", "ECDSAP521", "ED25519", "RSA3072", "RSA4096")
 _SHORTEST_TOKEN_S = 600
 _LONGEST_TOKEN_S = 2**32
+_SHORTEST_CERTIFICATE_S = 3600
+_LONGEST_CERTIFICATE_S = 91 * 86400
 
 
 def path_faults(path: str) -> list[str]:
@@ -99,25 +95,90 @@ def _validate_token(token: Mapping[str, Any], path: str) -> list[FieldError]:
     return errors
 
 
+def _validate_trust_bundle(source: Mapping[str, Any], path: str) -> list[FieldError]:
+    errors: list[FieldError] = []
+    name, signer = source.get("name"), source.get("signerName")
+    if name is not None and signer is not None:
+        errors.append(invalid(path, source, "only one of name and signerName may be used"))
+    elif name is None and signer is None:
+        errors.append(required(path, "either name or signerName must be specified"))
+    elif name == "":
+        errors.append(required(f"{path}.name", "must be a valid object name"))
+    elif signer == "":
+        errors.append(required(f"{path}.signerName", "must be a valid signer name"))
+    if source.get("labelSelector") is not None:
+        errors += validate_label_selector(source["labelSelector"], f"{path}.labelSelector")
+    return errors + _validate_target(source.get("path"), f"{path}.path")
+
+
+def _validate_certificate(source: Mapping[str, Any], path: str) -> list[FieldError]:
+    errors = [] if source.get("signerName") else [required(f"{path}.signerName")]
+    if source.get("keyType") not in _KEY_TYPES:
+        errors.append(unsupported(f"{path}.keyType", source.get("keyType"), _KEY_TYPES))
+    lifetime = source.get("maxExpirationSeconds")
+    if lifetime is not None and not _SHORTEST_CERTIFICATE_S <= lifetime <= _LONGEST_CERTIFICATE_S:
+        bounds = f"[{_SHORTEST_CERTIFICATE_S}, {_LONGEST_CERTIFICATE_S}]"
+        errors.append(invalid(f"{path}.maxExpirationSeconds", lifetime, f"must be in range {bounds}"))
+    paths = [field for field in ("credentialBundlePath", "keyPath", "certificateChainPath") if source.get(field)]
+    if not paths:
+        errors.append(required(path, "specify at least one of credentialBundlePath, keyPath, and certificateChainPath"))
+    return errors + [
+        error for field in paths for error in each_invalid(f"{path}.{field}", source[field], path_faults(source[field]))
+    ]
+
+
+def _validate_projection(kind: str, body: Mapping[str, Any], path: str) -> list[FieldError]:
+    match kind:
+        case "secret" | "configMap":
+            named = [] if body.get("name") else [required(f"{path}.name")]
+            return named + _validate_items(body, path)
+        case "downwardAPI":
+            return _validate_downward_items(body, path)
+        case "serviceAccountToken":
+            return _validate_token(body, path)
+        case "clusterTrustBundle":
+            return _validate_trust_bundle(body, path)
+    return _validate_certificate(body, path)
+
+
+def _projected_paths(kind: str, body: Mapping[str, Any]) -> list[str]:
+    """The files that one projection makes, as far as the pod names them."""
+    fields = ("path", "credentialBundlePath", "keyPath", "certificateChainPath")
+    own = [body[field] for field in fields if body.get(field)]
+    return own + [item["path"] for item in body.get("items") or () if item.get("path")]
+
+
 def _validate_projected(source: Mapping[str, Any], path: str) -> list[FieldError]:
     errors = _validate_mode(source.get("defaultMode"), f"{path}.defaultMode")
+    taken: set[str] = set()
     for index, projection in enumerate(source.get("sources") or ()):
         where = f"{path}.sources[{index}]"
         given = [kind for kind in _PROJECTIONS if projection.get(kind) is not None]
         if not given:
             errors.append(required(where, "must specify a projected volume source"))
-        errors += [forbidden(f"{where}.{kind}", "may not specify more than 1 volume type") for kind in given[1:]]
+        errors += more_than_one(given, where)
         for kind in given[:1]:
-            body = projection[kind]
-            match kind:
-                case "secret" | "configMap":
-                    errors += [] if body.get("name") else [required(f"{where}.{kind}.name")]
-                    errors += _validate_items(body, f"{where}.{kind}")
-                case "downwardAPI":
-                    errors += _validate_downward_items(body, f"{where}.{kind}")
-                case "serviceAccountToken":
-                    errors += _validate_token(body, f"{where}.{kind}")
+            errors += _validate_projection(kind, projection[kind], f"{where}.{kind}")
+            for target in _projected_paths(kind, projection[kind]):
+                if target in taken:
+                    errors.append(invalid(path, target, "conflicting duplicate paths"))
+                taken.add(target)
     return errors
+
+
+def _validate_csi(source: Mapping[str, Any], path: str) -> list[FieldError]:
+    errors = driver_name_faults(source.get("driver"), f"{path}.driver")
+    reference = source.get("nodePublishSecretRef")
+    if reference is not None and not reference.get("name"):
+        errors.append(required(f"{path}.nodePublishSecretRef.name"))
+    return errors
+
+
+def _validate_ephemeral(source: Mapping[str, Any], path: str) -> list[FieldError]:
+    template = source.get("volumeClaimTemplate")
+    if template is None:
+        return [required(f"{path}.volumeClaimTemplate")]
+    return validate_claim_spec(template.get("spec") or {}, f"{path}.volumeClaimTemplate.spec")
 
 
 def _validate_empty_dir(source: Mapping[str, Any], path: str) -> list[FieldError]:
@@ -134,27 +195,23 @@ def _validate_source(kind: str, source: Mapping[str, Any], path: str) -> list[Fi
     match kind:
         case "emptyDir":
             return _validate_empty_dir(source, path)
-        case "hostPath":
-            target = source.get("path") or ""
-            errors = [] if target else [required(f"{path}.path")]
-            if ".." in target.split("/"):
-                errors.append(invalid(f"{path}.path", target, "must not contain '..'"))
-            return errors + not_among(f"{path}.type", source.get("type"), _HOST_PATH_TYPES)
         case "secret" | "configMap":
             name = "secretName" if kind == "secret" else "name"
             errors = [] if source.get(name) else [required(f"{path}.{name}")]
-            return (
-                errors
-                + _validate_mode(source.get("defaultMode"), f"{path}.defaultMode")
-                + _validate_items(source, path)
-            )
+            errors += _validate_mode(source.get("defaultMode"), f"{path}.defaultMode")
+            return errors + _validate_items(source, path)
         case "downwardAPI":
-            return _validate_mode(source.get("defaultMode"), f"{path}.defaultMode") + _validate_downward_items(
-                source, path
-            )
+            errors = _validate_mode(source.get("defaultMode"), f"{path}.defaultMode")
+            return errors + _validate_downward_items(source, path)
         case "projected":
             return _validate_projected(source, path)
-    return []
+        case "csi":
+            return _validate_csi(source, path)
+        case "ephemeral":
+            return _validate_ephemeral(source, path)
+        case "image":
+            return not_among(f"{path}.pullPolicy", source.get("pullPolicy"), _PULL_POLICIES)
+    return validate_source(kind, source, path)
 
 
 def validate_volumes(spec: Mapping[str, Any], path: str) -> tuple[list[FieldError], frozenset[str]]:
@@ -173,7 +230,7 @@ def validate_volumes(spec: Mapping[str, Any], path: str) -> tuple[list[FieldErro
         kinds = [kind for kind, source in volume.items() if kind != "name" and source is not None]
         if not kinds:
             errors.append(required(where, "must specify a volume type"))
-        errors += [forbidden(f"{where}.{kind}", "may not specify more than 1 volume type") for kind in kinds[1:]]
+        errors += more_than_one(kinds, where)
         for kind in kinds[:1]:
             errors += _validate_source(kind, volume[kind], f"{where}.{kind}")
     return errors, frozenset(names)
