@@ -1,7 +1,9 @@
 """What a user may do. The rules are by group until roles exist.
 
 ``system:masters`` may do everything. ``system:monitoring`` reads what a Prometheus server needs: the endpoints that are
-no objects, and nodes, services, endpoints and pods for discovering what to scrape. Everybody may ask who they are.
+no objects, and nodes, services, endpoints and pods for discovering what to scrape. Everybody may ask who they are, what
+the server serves and how it is, which is what clients do before anything else (Kubernetes' ``system:basic-user``,
+``system:discovery`` and ``system:public-info-viewer``).
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from controlplane.api.authn import MASTERS, User
+from controlplane.api.authn import AUTHENTICATED, MASTERS, User
 from controlplane.api.request_info import RequestInfo
 from flotilla.api.errors import ApiError, forbidden
 
@@ -18,6 +20,7 @@ MONITORING = "system:monitoring"
 _READ = ("get", "list", "watch")
 _MONITORED = ("endpoints", "endpointslices", "nodes", "pods", "services")
 _REVIEWS = ("selfsubjectreviews", "selfsubjectaccessreviews", "selfsubjectrulesreviews")
+_DISCOVERED = ("/api", "/apis", "/healthz", "/livez", "/openapi", "/readyz", "/version")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +51,25 @@ class GroupAuthorizer:
             return True
         if info.is_resource and info.plural in _REVIEWS and info.verb == "create":
             return True
+        if AUTHENTICATED in user.groups and info.verb == "get" and not info.is_resource and _is_discovery(info.path):
+            return True
         if MONITORING not in user.groups or info.verb not in _READ:
             return False
         return not info.is_resource or (info.plural in _MONITORED and not info.subresource)
 
     def rules(self, user: User) -> Sequence[Rule]:
         found = [Rule(("create",), ("authentication.k8s.io", "authorization.k8s.io"), _REVIEWS)]
+        if AUTHENTICATED in user.groups:
+            found.append(Rule(("get",), paths=(*_DISCOVERED, *(f"{path}/*" for path in _DISCOVERED))))
         if MASTERS in user.groups:
             found += [Rule(("*",), ("*",), ("*",)), Rule(("*",), paths=("*",))]
         elif MONITORING in user.groups:
             found += [Rule(_READ, ("*",), _MONITORED), Rule(_READ, paths=("*",))]
         return found
+
+
+def _is_discovery(path: str) -> bool:
+    return any(path == known or path.startswith(f"{known}/") for known in _DISCOVERED)
 
 
 def authorize(authorizer: Authorizer, user: User, info: RequestInfo) -> None:

@@ -44,6 +44,8 @@ def _wanted(name: str, groups: list[str], headers: MultiMapping[str]) -> Iterato
         yield _may("groups", group)
     for header in headers:
         lowered = header.lower()
+        if not lowered.startswith(PREFIX):
+            continue
         if lowered.startswith(_EXTRA):
             yield _may("userextras", headers[header], group="authentication.k8s.io", subresource=lowered[len(_EXTRA) :])
         elif lowered == _UID.lower():

@@ -24,8 +24,9 @@ def test_without_headers_a_caller_is_itself() -> None:
 
 
 def test_an_admin_acts_with_the_rights_of_another() -> None:
-    """The named user and groups replace the caller's own, masters included."""
-    bob = act(ADMIN, ("Impersonate-User", "bob"), ("Impersonate-Group", "dev"), ("Impersonate-Group", "ops"))
+    """The named user and groups replace the caller's own, masters included; other headers mean nothing here."""
+    wanted = (("Impersonate-User", "bob"), ("Impersonate-Group", "dev"), ("Impersonate-Group", "ops"))
+    bob = act(ADMIN, ("Host", "flotilla"), *wanted, ("User-Agent", "kubectl"))
     assert bob == User("bob", ("dev", "ops", AUTHENTICATED))
 
 
