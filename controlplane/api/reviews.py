@@ -13,7 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from controlplane.api.authn import Authenticator, Credentials, User
-from controlplane.api.authz import Authorizer, Rule, refusal
+from controlplane.api.authz import Authorizer, Rule
 from controlplane.api.bodies import decode_object, media_type_of, read_body
 from controlplane.api.call import Call
 from controlplane.api.request_info import RequestInfo
@@ -119,9 +119,8 @@ def _check_local(resource: Any, path: Any, namespace: str) -> list[FieldError]:
 
 
 def _decide(user: User, authorizer: Authorizer, spec: KubeObject) -> KubeObject:
-    asked = _asked(spec)
-    allowed = authorizer.allows(user, asked)
-    return {"allowed": allowed} | ({} if allowed else {"reason": refusal(user, asked).message})
+    """The decision alone: as in Kubernetes, a refusal needs no reason where nothing forbids and nothing allows."""
+    return {"allowed": authorizer.allows(user, _asked(spec))}
 
 
 def _subject(spec: KubeObject) -> User:

@@ -103,7 +103,7 @@ async def test_what_may_i_and_others_do_at_all(api: Any) -> None:
     listed = await api.post(f"{reviews}/selfsubjectrulesreviews", {"spec": {"namespace": "default"}})
     assert listed.status == 201
     assert {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]} in listed.body["status"]["resourceRules"]
-    assert listed.body["status"]["nonResourceRules"] == [{"verbs": ["*"], "nonResourceURLs": ["*"]}]
+    assert {"verbs": ["*"], "nonResourceURLs": ["*"]} in listed.body["status"]["nonResourceRules"]
     assert listed.body["status"]["incomplete"] is False
     assert (await api.post(f"{reviews}/selfsubjectrulesreviews", {"spec": {}})).status == 400
 
@@ -114,6 +114,6 @@ async def test_what_may_i_and_others_do_at_all(api: Any) -> None:
 
     assert await may("list", user="prometheus", groups=["system:monitoring"]) == (201, {"allowed": True})
     refused = await may("delete", user="prometheus", groups=["system:monitoring"])
-    assert refused[1]["allowed"] is False and 'User "prometheus" cannot delete' in refused[1]["reason"]
+    assert refused == (201, {"allowed": False})
     assert (await may("list"))[0] == 422
     assert (await may("list", user="ann", groups="admins"))[0] == 400
