@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from aiohttp import web
-
 from controlplane.api.call import Call
 from controlplane.api.list_options import parse_revision
 from controlplane.api.lists import Lister
-from controlplane.api.responses import compressed, json_response
+from controlplane.api.responses import JsonResponse, add_warnings, compressed, json_response
 from controlplane.api.tables import check_include, render_list, render_one
 from controlplane.api.views import viewed_entry
 from controlplane.store.cache import Cache
@@ -22,7 +20,7 @@ class Reads:
         self._cache = cache
         self._lister = lister
 
-    async def get(self, call: Call, resource: Resource) -> web.Response:
+    async def get(self, call: Call, resource: Resource) -> JsonResponse:
         info, form = call.info, call.form
         await self._lister.reach(parse_revision(call.query.get("resourceVersion", "")))
         entry = self._cache.get(resource, info.namespace, info.name)
@@ -34,9 +32,11 @@ class Reads:
         include = check_include(call.query.get("includeObject", ""))
         return json_response(render_one(resource, entry.obj, entry.data, form, include=include))
 
-    async def list(self, call: Call, resource: Resource) -> web.Response:
+    async def list(self, call: Call, resource: Resource) -> JsonResponse:
         form = call.form
         include = check_include(call.query.get("includeObject", ""))
         listing = await self._lister.list(call, resource)
-        body = await render_list(resource, listing.entries, form, metadata=listing.metadata, include=include)
-        return await compressed(call.request, json_response(body, warnings=call.warnings))
+        pieces = await render_list(resource, listing.entries, form, metadata=listing.metadata, include=include)
+        response = JsonResponse(pieces)
+        add_warnings(response, call.warnings)
+        return await compressed(call.request, response)

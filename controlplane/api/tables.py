@@ -23,6 +23,7 @@ from flotilla.api.registry import Column, Resource
 logger = logging.getLogger(__name__)
 
 HOLD_LOOP_S = 0.004
+PIECE_BYTES = 128 * 1024
 INCLUDE = ("Metadata", "Object", "None")
 
 
@@ -98,18 +99,6 @@ def assemble_table(form: Form, metadata: KubeObject, columns: Sequence[Column] |
     return encode(head)[:-1] + b',"rows":[' + b",".join(rows) + b"]}"
 
 
-async def table_of_entries(
-    resource: Resource, entries: Sequence[Entry], form: Form, *, metadata: KubeObject, include: str
-) -> bytes:
-    """A Table of many objects."""
-    breather = Breather()
-    rows: list[bytes] = []
-    for entry in entries:
-        rows.append(table_row(resource.columns, entry.obj, entry.data, include=include, version=form.version))
-        await breather.breathe()
-    return assemble_table(form, metadata, resource.columns, rows)
-
-
 def render_one(resource: Resource, obj: KubeObject, data: bytes, form: Form, *, include: str) -> bytes:
     """A single object in the form asked for."""
     if not form.kind:
@@ -123,18 +112,38 @@ def render_one(resource: Resource, obj: KubeObject, data: bytes, form: Form, *, 
 
 async def render_list(
     resource: Resource, entries: Sequence[Entry], form: Form, *, metadata: KubeObject, include: str
-) -> bytes:
-    """A list in the form asked for."""
+) -> list[bytes]:
+    """A list in the form asked for, in pieces of some :data:`PIECE_BYTES`."""
+    head: KubeObject
     if form.kind == "Table":
-        return await table_of_entries(resource, entries, form, metadata=metadata, include=include)
+        head = {"kind": "Table", "apiVersion": form.api_version, "metadata": metadata}
+        head["columnDefinitions"] = column_definitions(resource.columns)
+        return await _pieces(head, "rows", (_row_of(resource, entry, form, include) for entry in entries))
     if form.kind:
-        head: KubeObject = {"kind": "PartialObjectMetadataList", "apiVersion": form.api_version, "metadata": metadata}
-        breather = Breather()
-        items = []
-        for entry in entries:
-            items.append(partial_metadata(entry.data, form.version))
-            await breather.breathe()
-    else:
-        head = {"kind": resource.list_kind, "apiVersion": resource.api_version, "metadata": metadata}
-        items = [entry.data for entry in entries]
-    return encode(head)[:-1] + b',"items":[' + b",".join(items) + b"]}"
+        head = {"kind": "PartialObjectMetadataList", "apiVersion": form.api_version, "metadata": metadata}
+        return await _pieces(head, "items", (partial_metadata(entry.data, form.version) for entry in entries))
+    head = {"kind": resource.list_kind, "apiVersion": resource.api_version, "metadata": metadata}
+    return await _pieces(head, "items", (entry.data for entry in entries))
+
+
+def _row_of(resource: Resource, entry: Entry, form: Form, include: str) -> bytes:
+    return table_row(resource.columns, entry.obj, entry.data, include=include, version=form.version)
+
+
+async def _pieces(head: KubeObject, field: str, items: Iterable[bytes]) -> list[bytes]:
+    """The object ``head`` with ``items`` as its last field."""
+    breather = Breather()
+    before = encode(head)[:-1] + f',"{field}":['.encode()
+    pieces: list[bytes] = []
+    waiting: list[bytes] = []
+    size_bytes = 0
+    for item in items:
+        waiting.append(item)
+        size_bytes += len(item)
+        if size_bytes >= PIECE_BYTES:
+            pieces.append(before + b",".join(waiting))
+            before, waiting, size_bytes = b",", [], 0
+        await breather.breathe()
+    last = before if waiting or not pieces else b""
+    pieces.append(last + b",".join(waiting) + b"]}")
+    return pieces
