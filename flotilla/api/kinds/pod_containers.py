@@ -86,7 +86,7 @@ def _validate_image(container: Mapping[str, Any], path: str) -> list[FieldError]
     return []
 
 
-def _validate_container(
+def validate_container(
     container: Mapping[str, Any], spec: Mapping[str, Any], volumes: frozenset[str], *, path: str
 ) -> list[FieldError]:
     """Faults of one container apart from its name and from what differs between the kinds of containers."""
@@ -157,11 +157,11 @@ def validate_containers(spec: Mapping[str, Any], volumes: frozenset[str], *, pat
     errors = _validate_names(spec, path)
     for index, container in enumerate(spec["containers"]):
         where = f"{path}.containers[{index}]"
-        errors += _validate_container(container, spec, volumes, path=where)
+        errors += validate_container(container, spec, volumes, path=where)
         if container.get("restartPolicy"):
             errors.append(forbidden(f"{where}.restartPolicy", "may not be set for non-init containers"))
     for index, container in enumerate(spec.get("initContainers") or ()):
         where = f"{path}.initContainers[{index}]"
-        errors += _validate_container(container, spec, volumes, path=where)
+        errors += validate_container(container, spec, volumes, path=where)
         errors += _validate_init_container(container, where)
     return errors + _validate_host_ports(spec, path)
