@@ -1,4 +1,4 @@
-"""``pods/<name>/binding``: assigning a pod to a node by hand, as schedulers of others do."""
+"""``pods/<name>/binding`` and ``bindings``: assigning a pod to a node by hand, as schedulers of others do."""
 
 from __future__ import annotations
 
@@ -6,35 +6,49 @@ from datetime import UTC, datetime
 
 from aiohttp import web
 
-from controlplane.api.bodies import decode_object, media_type_of, read_body
 from controlplane.api.call import Call
+from controlplane.api.object_meta import metadata_of, place
 from controlplane.api.operations import Operations
-from controlplane.api.responses import object_response
+from controlplane.api.request_kinds import BINDING, read_request
+from controlplane.api.responses import created_status
 from controlplane.api.writes import write_options
 from flotilla.api.conditions import set_condition
-from flotilla.api.errors import bad_request, not_found
+from flotilla.api.errors import FieldError, conflict, invalid, not_found
 from flotilla.api.objects import KubeObject
 from flotilla.api.resources import PODS
 
 
 async def bind(call: Call, operations: Operations) -> web.Response:
-    """Carry out a core/v1 Binding. Conflict if the pod has a node already."""
-    binding = decode_object(await read_body(call.request), media_type_of(call.request))
-    target = binding.get("target")
-    if binding.get("kind", "Binding") != "Binding" or not isinstance(target, dict) or not target.get("name"):
-        raise bad_request("expected a Binding with a target")
-    if target.get("kind", "Node") not in ("", "Node"):
-        raise bad_request(f"a pod can be bound to a Node only, not to a {target['kind']}")
+    """Carry out a core/v1 Binding. Conflict if the pod has a node already, or is not the one that was meant."""
+    options = write_options(call, subresource="binding")
+    binding = await read_request(call, (BINDING,))
+    place(BINDING, binding, call.info.namespace, name=call.info.name)
+    metadata = metadata_of(binding)
+    name, node = metadata.get("name") or "", _node_of(binding)
 
     def assign(pod: KubeObject) -> KubeObject:
-        pod["spec"] = pod["spec"] | {"nodeName": target["name"]}
+        if pod["spec"].get("schedulingGates"):
+            raise conflict("pods/binding", name, f"pod {name} has non-empty .spec.schedulingGates")
+        pod["spec"] = pod["spec"] | {"nodeName": node}
+        pod["metadata"] = pod["metadata"] | {key: metadata[key] for key in ("uid", "annotations") if metadata.get(key)}
         conditions = pod.setdefault("status", {}).setdefault("conditions", [])
         set_condition(conditions, "PodScheduled", status="True", reason="", message="", now=datetime.now(UTC))
         return pod
 
-    options = write_options(call, subresource="binding")
-    stored = await operations.change(PODS, call.info.namespace, call.info.name, assign, options)
+    stored = await operations.change(PODS, call.info.namespace, name, assign, options)
     if stored is None:
-        raise not_found("pods", call.info.name)
-    status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
-    return object_response(status, status=201, warnings=call.warnings)
+        raise not_found("pods", name)
+    return created_status(call.warnings)
+
+
+def _node_of(binding: KubeObject) -> str:
+    target = binding.get("target") or {}
+    faults = []
+    if target.get("kind") not in (None, "", "Node"):
+        why = f'Unsupported value: "{target["kind"]}": supported values: "Node", "<empty>"'
+        faults.append(FieldError("target.kind", why, "FieldValueNotSupported"))
+    if not target.get("name"):
+        faults.append(FieldError("target.name", "Required value", "FieldValueRequired"))
+    if faults:
+        raise invalid("Binding", binding["metadata"].get("name") or "", faults)
+    return str(target["name"])

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
-from collections import Counter
-from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -108,51 +105,3 @@ def _kind_of(value: Any) -> str:
     if value is None:
         return "null"
     return {list: "an array", str: "a string", bool: "a boolean"}.get(type(value), "a number")
-
-
-def duplicate_fields(data: bytes) -> list[str]:
-    """Paths of fields that JSON ``data``, known to be valid, gives twice; the first few. Empty for what is not JSON."""
-    found: list[_Duplicated] = []
-
-    def pairs_to_object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-        made = dict(pairs)
-        if len(made) != len(pairs) and len(found) < _MAXIMUM_DUPLICATES:
-            counts = Counter(name for name, _ in pairs)
-            found.append(_Duplicated(made, [name for name, count in counts.items() if count > 1]))
-        return made
-
-    try:
-        root = json.loads(data, object_pairs_hook=pairs_to_object)
-    except (ValueError, RecursionError):
-        return []
-    return [f"{_path_to(root, one.owner)}{name}" for one in found for name in one.names[:_MAXIMUM_DUPLICATES]]
-
-
-class _Duplicated(msgspec.Struct):
-    owner: dict[str, Any]
-    names: list[str]
-
-
-def _path_to(root: Any, target: dict[str, Any]) -> str:
-    """The path that leads to ``target`` within ``root``, ending in a dot unless it is the root."""
-    if root is target:
-        return ""
-    pending = [_children(root, "")]
-    while pending:
-        child = next(pending[-1], None)
-        if child is None:
-            pending.pop()
-        elif child[0] is target:
-            return f"{child[1]}."
-        else:
-            pending.append(_children(*child))
-    return ""
-
-
-def _children(value: Any, path: str) -> Iterator[tuple[Any, str]]:
-    if isinstance(value, dict):
-        for name, child in value.items():
-            yield child, f"{path}.{name}" if path else name
-    elif isinstance(value, list):
-        for index, child in enumerate(value):
-            yield child, f"{path}[{index}]"

@@ -89,6 +89,7 @@ def check_dry_run(wanted: list[str]) -> bool:
     return bool(wanted)
 
 
-def option_error(option: str, message: str) -> ApiError:
-    """The refusal of a request's option."""
-    return invalid("Options", "", [FieldError(option, message)], group="meta.k8s.io")
+def option_error(option: str, message: str, *, kind: str = "Options") -> ApiError:
+    """The refusal of a request's option; ``kind`` is the kind of options that it is one of."""
+    reason = "FieldValueRequired" if message.startswith("Required") else "FieldValueInvalid"
+    return invalid(kind, "", [FieldError(option, message, reason)], group="meta.k8s.io")

@@ -20,8 +20,15 @@ _SUBRESOURCE_VERBS = {
     "finalize": ("update",),
     "log": ("get",),
     "binding": ("create",),
+    "ephemeralcontainers": ("get", "patch", "update"),
+    "eviction": ("create",),
+    "resize": ("get", "patch", "update"),
 }
-_SUBRESOURCE_KINDS = {"scale": ("autoscaling", "v1", "Scale"), "binding": ("", "v1", "Binding")}
+_SUBRESOURCE_KINDS = {
+    "scale": ("autoscaling", "v1", "Scale"),
+    "binding": ("", "v1", "Binding"),
+    "eviction": ("policy", "v1", "Eviction"),
+}
 _PREFERRED_ORDER = (
     "",
     "apps",
@@ -119,6 +126,12 @@ def metrics_group() -> GroupVersion:
     )
 
 
+def bindings_version() -> GroupVersion:
+    """``bindings`` in the core group: a pod's assignment, sent and stored nowhere."""
+    binding = Served(plural="bindings", singular="binding", kind="Binding", namespaced=True, verbs=("create",))
+    return GroupVersion("", "v1", [binding])
+
+
 def review_groups() -> tuple[GroupVersion, ...]:
     """The questions about who a client is and what it or another may do; they are answered and stored nowhere."""
     can_i = ("SelfSubjectAccessReview", "SelfSubjectRulesReview", "SubjectAccessReview")
@@ -143,8 +156,11 @@ class Catalog:
             key = (resource.group, resource.version)
             served = found.setdefault(key, GroupVersion(resource.group, resource.version))
             served.resources.append(served_resource(resource))
-        versions = [*found.values(), *extra]
-        self.versions = tuple(sorted(versions, key=lambda version: _rank(version.group)))
+        for version in extra:
+            shown = found.setdefault((version.group, version.version), GroupVersion(version.group, version.version))
+            shown.resources.extend(version.resources)
+            shown.resources.sort(key=lambda served: served.plural)
+        self.versions = tuple(sorted(found.values(), key=lambda version: _rank(version.group)))
         self._names = frozenset(
             (version.group, served.plural, name)
             for version in self.versions

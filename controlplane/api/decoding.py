@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from controlplane.api.bodies import JSON_TYPES, decode_object, duplicate_fields
+from controlplane.api.bodies import YAML_TYPES, decode_object
+from controlplane.api.duplicates import duplicate_fields, duplicate_yaml_fields
 from controlplane.api.persistence import MAXIMUM_OBJECT_BYTES
 from controlplane.api.schema import TypeSchema, root_schema
 from flotilla.api.errors import ApiError, FieldError, bad_request, invalid, too_large
@@ -23,12 +24,28 @@ _SHOWN = 20
 def decode_for(resource: Resource, data: bytes, media_type: str, *, validation: str, warnings: list[str]) -> KubeObject:
     """The object of a create or an update. BadRequest, Invalid, UnsupportedMediaType; adds to ``warnings``."""
     obj = decode_object(data, media_type)
+    admit(resource, obj, data, media_type, validation=validation, warnings=warnings)
+    return obj
+
+
+def admit(
+    resource: Resource, obj: KubeObject, data: bytes, media_type: str, *, validation: str, warnings: list[str]
+) -> None:
+    """Check the object that ``data`` was decoded to, which is edited. BadRequest, Invalid; adds to ``warnings``."""
     require_type(resource, obj)
     if len(data) > MAXIMUM_OBJECT_BYTES and len(encode(obj)) > MAXIMUM_OBJECT_BYTES:
         raise too_large(MAXIMUM_OBJECT_BYTES)
-    duplicates = duplicate_fields(data) if validation != "Ignore" and media_type in ("", *JSON_TYPES) else []
+    duplicates = find_duplicates(data, media_type, obj, validation=validation)
     check_fields(resource, obj, validation=validation, warnings=warnings, duplicates=duplicates)
-    return obj
+
+
+def find_duplicates(data: bytes, media_type: str, value: Any, *, validation: str) -> list[str]:
+    """Faults for fields that a body gives twice, if these are to be reported."""
+    if validation == "Ignore":
+        return []
+    if media_type in YAML_TYPES:
+        return duplicate_yaml_fields(data)
+    return duplicate_fields(data, value) if not media_type or media_type.endswith("json") else []
 
 
 def require_type(resource: Resource, obj: KubeObject) -> None:
@@ -49,15 +66,21 @@ def check_fields(
     validation: str,
     warnings: list[str],
     duplicates: Sequence[str] = (),
-    partial: bool = False,
+    applied: bool = False,
 ) -> None:
-    """Check against the schema and drop nulls and unknown fields. A ``partial`` object may lack required fields."""
+    """Check against the schema and drop nulls and unknown fields. BadRequest, Invalid.
+
+    What is ``applied`` may lack required fields, which the object may have already, and may have no unknown ones,
+    because nobody could own them.
+    """
     report = check(resource.definition, obj) if resource.shape is None else resource.shape.admit(obj)
     wrong = [error for error in report.errors if error.reason != "FieldValueRequired"]
     if wrong:
         raise bad_request(f"{_subject(resource)}: {'; '.join(str(error) for error in wrong[:_SHOWN])}")
+    if applied and report.unknown:
+        raise bad_request(f"failed to create typed patch object ({_typed_place(obj)}): {_undeclared(report.unknown)}")
     faults = [f'unknown field "{path}"' for path in report.unknown[:_SHOWN]]
-    faults += [f'duplicate field "{path}"' for path in duplicates[:_SHOWN]]
+    faults += duplicates[:_SHOWN]
     if faults and validation == "Strict":
         raise bad_request(f"{_subject(resource)}: strict decoding error: {', '.join(faults)}")
     if validation == "Warn":
@@ -67,8 +90,20 @@ def check_fields(
             _prune(root_schema(resource.definition), obj)
         drop_nulls(obj)
     missing = [error for error in report.errors if error.reason == "FieldValueRequired"]
-    if missing and not partial:
+    if missing and not applied:
         raise _incomplete(resource, obj, missing)
+
+
+def _typed_place(obj: KubeObject) -> str:
+    """What is applied, as Kubernetes' messages of the merge name it."""
+    metadata = obj.get("metadata") or {}
+    group, _, version = str(obj["apiVersion"]).rpartition("/")
+    return f"{metadata.get('namespace', '')}/{metadata.get('name', '')}; {group}/{version}, Kind={obj['kind']}"
+
+
+def _undeclared(paths: Sequence[str]) -> str:
+    faults = [f".{path}: field not declared in schema" for path in paths[:_SHOWN]]
+    return faults[0] if len(faults) == 1 else "errors:\n" + "".join(f"  {fault}\n" for fault in faults)
 
 
 def _subject(resource: Resource) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from controlplane.api.write_rules import orphans_by_default
 from flotilla.api.errors import FieldError, conflict, invalid
 from flotilla.api.objects import KubeObject, format_time
 from flotilla.api.registry import Resource
@@ -83,7 +84,7 @@ def plan_deletion(resource: Resource, obj: KubeObject, options: DeleteOptions, *
     """Decide on ``obj``, a private copy that is edited."""
     metadata = obj["metadata"]
     before = (metadata.get("deletionTimestamp"), metadata.get("deletionGracePeriodSeconds"), list(_finalizers(obj)))
-    _mark_propagation(metadata, options.propagation)
+    _mark_propagation(resource, metadata, options.propagation)
     grace_s = _grace_s(resource, obj, options)
     if metadata.get("deletionTimestamp") is not None:
         grace_s = min(grace_s, int(metadata.get("deletionGracePeriodSeconds") or 0))
@@ -127,9 +128,13 @@ def _grace_s(resource: Resource, obj: Mapping[str, Any], options: DeleteOptions)
     return 1 if grace_s < 0 else int(grace_s)
 
 
-def _mark_propagation(metadata: KubeObject, policy: str) -> None:
+def _mark_propagation(resource: Resource, metadata: KubeObject, policy: str) -> None:
+    """An explicit policy decides, then what the object's finalizers say already, then the kind's default."""
     if not policy:
-        return
+        decided = not {FOREGROUND, ORPHAN}.isdisjoint(metadata.get("finalizers") or ())
+        if decided or not orphans_by_default(resource):
+            return
+        policy = "Orphan"
     finalizers = [name for name in metadata.get("finalizers") or () if name not in (FOREGROUND, ORPHAN)]
     if policy == "Foreground":
         finalizers.append(FOREGROUND)

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from flotilla.api.errors import FieldError, bad_request, conflict, invalid
+from flotilla.api.kinds.metadata import validate_metadata
 from flotilla.api.names import generate_name
 from flotilla.api.objects import KubeObject, format_time
 from flotilla.api.registry import Resource
@@ -77,10 +78,7 @@ def _generated_name(resource: Resource, obj: KubeObject) -> str:
 def carry_over(resource: Resource, obj: KubeObject, old: Mapping[str, Any]) -> None:
     """Keep what an update may not change. Conflict for another uid; Invalid for finalizers added on the way out."""
     metadata, was = metadata_of(obj), old["metadata"]
-    uid = metadata.get("uid")
-    if uid and uid != was.get("uid"):
-        why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {was.get('uid')}"
-        raise conflict(resource.plural, was["name"], why, group=resource.group)
+    check_uid(resource, metadata, was)
     for field in _SERVER_OWNED:
         if was.get(field) is None:
             metadata.pop(field, None)
@@ -90,6 +88,30 @@ def carry_over(resource: Resource, obj: KubeObject, old: Mapping[str, Any]) -> N
     if was.get("deletionTimestamp"):
         _refuse_new_finalizers(resource, metadata, was)
     _drop_empty(metadata)
+
+
+def check_metadata(resource: Resource, obj: KubeObject, old: Mapping[str, Any]) -> None:
+    """Check the metadata that came with a write of the status, where it is other than it was. Conflict, Invalid."""
+    metadata, was = obj["metadata"], old["metadata"]
+    if all(metadata.get(field) == was.get(field) for field in _EMPTY_WHEN_UNSET):
+        return
+    if was.get("deletionTimestamp"):
+        _refuse_new_finalizers(resource, metadata, was)
+    faults = validate_metadata(obj, name_faults=_no_faults)
+    if faults:
+        raise invalid(resource.kind, was["name"], faults, group=resource.group)
+
+
+def _no_faults(name: str) -> list[str]:
+    return []
+
+
+def check_uid(resource: Resource, metadata: Mapping[str, Any], was: Mapping[str, Any]) -> None:
+    """Conflict if the client means another object of that name. A uid that is left out means whichever there is."""
+    uid = metadata.get("uid")
+    if uid and uid != was.get("uid"):
+        why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {was.get('uid')}"
+        raise conflict(resource.plural, was["name"], why, group=resource.group)
 
 
 def _refuse_new_finalizers(resource: Resource, metadata: KubeObject, was: Mapping[str, Any]) -> None:

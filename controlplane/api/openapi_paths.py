@@ -16,6 +16,7 @@ Document = dict[str, Any]
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1."
 _SCALE = "io.k8s.api.autoscaling.v1.Scale"
 _BINDING = "io.k8s.api.core.v1.Binding"
+_EVICTION = "io.k8s.api.policy.v1.Eviction"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 PATCH_TYPES = (
     "application/apply-patch+yaml",
@@ -195,7 +196,7 @@ class _Writer:
             log.query = _LOG
             yield log
             return
-        definition = {"scale": _SCALE, "binding": _BINDING}.get(sub.name, self.definition)
+        definition = {"scale": _SCALE, "binding": _BINDING, "eviction": _EVICTION}.get(sub.name, self.definition)
         operations = list(self.reading_and_writing(scope, sub.verbs, definition, suffix))
         if "create" in sub.verbs:
             creation = self.make("post", "post", scope=scope, verb="create", suffix=suffix)

@@ -20,10 +20,11 @@ from controlplane.api.authn import User
 from controlplane.api.classes import Classes
 from controlplane.api.deletion import DeleteOptions, check_preconditions, is_finished, plan_deletion
 from controlplane.api.event_leases import EventLeases
-from controlplane.api.object_meta import carry_over, initialize, place, same_object
+from controlplane.api.object_meta import carry_over, check_metadata, check_uid, initialize, place, same_object
 from controlplane.api.persistence import Current, Persistence, current_of, encode_stored, stamped, store_errors
 from controlplane.api.service_addresses import ServiceAddresses
-from controlplane.api.subresources import merge_subresource
+from controlplane.api.subresources import DEFAULTED, UNRECORDED, merge_subresource
+from controlplane.api.write_rules import created_by_update, updated_at_any_version
 from controlplane.store.cache import Cache
 from controlplane.store.store import LeaseNotFoundError, RevisionConflictError, Store
 from flotilla.api.errors import (
@@ -170,10 +171,36 @@ class Operations:
 
     async def update(self, resource: Resource, obj: KubeObject, *, manager: str, subresource: str = "") -> KubeObject:
         """Replace an object at its resourceVersion, or whatever it is now if that is unset. Conflict, NotFound."""
-        return await self.update_with(resource, obj, WriteOptions(manager=manager, subresource=subresource))
+        options = WriteOptions(manager=manager, subresource=subresource)
+        stored = await self._replace(resource, obj, options)
+        if stored is None:
+            raise not_found(resource.plural, obj["metadata"]["name"], group=resource.group)
+        return stored
 
-    async def update_with(self, resource: Resource, obj: KubeObject, options: WriteOptions) -> KubeObject:
-        """``update`` with options. The object names its own place."""
+    async def update_with(self, resource: Resource, obj: KubeObject, options: WriteOptions) -> tuple[KubeObject, bool]:
+        """``update`` by a user: what is stored then, and whether it was created. The object names its own place.
+
+        Kinds differ in whether they may be updated without a resourceVersion (Invalid where they may not), and whether
+        an update makes what is not there (NotFound where it does not).
+        """
+        metadata = obj["metadata"]
+        if not metadata.get("resourceVersion") and not options.subresource and not updated_at_any_version(resource):
+            raise _version_required(resource, metadata["name"])
+        while True:
+            stored = await self._replace(resource, obj, options)
+            if stored is not None:
+                return stored, False
+            if options.subresource or not created_by_update(resource):
+                raise not_found(resource.plural, metadata["name"], group=resource.group)
+            new = _deep_copy(obj)
+            new["metadata"].pop("resourceVersion", None)
+            try:
+                return await self.create_with(resource, metadata.get("namespace") or "", new, options), True
+            except ApiError as error:
+                if error.reason != "AlreadyExists":
+                    raise
+
+    async def _replace(self, resource: Resource, obj: KubeObject, options: WriteOptions) -> KubeObject | None:
         metadata = obj["metadata"]
         expected = metadata.get("resourceVersion") or ""
 
@@ -182,10 +209,7 @@ class Operations:
                 raise conflict(resource.plural, metadata["name"], STALE_OBJECT, group=resource.group)
             return _deep_copy(obj)
 
-        stored = await self.change(resource, metadata.get("namespace") or "", metadata["name"], replace, options)
-        if stored is None:
-            raise not_found(resource.plural, metadata["name"], group=resource.group)
-        return stored
+        return await self.change(resource, metadata.get("namespace") or "", metadata["name"], replace, options)
 
     async def mutate(
         self,
@@ -232,15 +256,25 @@ class Operations:
     ) -> tuple[KubeObject, bool]:
         """Server-side apply: what is stored then, and whether it was created. Conflict with other managers."""
 
+        wanted = application.config["metadata"]
+
         def merge(live: KubeObject) -> KubeObject:
+            version = live["metadata"]["resourceVersion"]
+            if wanted.get("resourceVersion", version) != version:
+                raise conflict(resource.plural, name, STALE_OBJECT, group=resource.group)
+            check_uid(resource, wanted, live["metadata"])
             return apply_config(resource, live, application, now=self._clock())
 
         while True:
             stored = await self.change(resource, namespace, name, merge, options)
             if stored is not None:
                 return stored, False
-            if options.subresource or application.config["metadata"].get("resourceVersion"):
+            if options.subresource or wanted.get("resourceVersion"):
                 raise not_found(resource.plural, name, group=resource.group)
+            if wanted.get("uid"):
+                where = f"specified uid {wanted['uid']}, and no existing object was found"
+                why = f"uid mismatch: the provided object {where}"
+                raise conflict(resource.plural, name, why, group=resource.group)
             new = apply_config(resource, None, application, now=self._clock())
             try:
                 return await self.create_with(resource, namespace, new, options), True
@@ -266,20 +300,31 @@ class Operations:
         if new is None:
             return None
         if options.subresource:
-            managers = new["metadata"].get("managedFields")
-            new = merge_subresource(resource, options.subresource, new, old)
-            if managers is not None:
-                new["metadata"]["managedFields"] = managers
-            if resource.strategy.validate_subresource is not None:
-                _raise_faults(resource, new, resource.strategy.validate_subresource(options.subresource, new, old))
-            if resource.shape is not None:
-                resource.strategy.default(new)
-                _raise_faults(resource, new, resource.strategy.validate(new, old))
+            new = self._prepare_subresource(resource, new, old, options)
         else:
             self._prepare_update(resource, new, old)
-        if not options.applied:
+        if not options.applied and options.subresource not in UNRECORDED:
             track_write(resource, new, old, manager=options.manager, now=self._clock(), subresource=options.subresource)
         return None if same_object(new, old) else new
+
+    def _prepare_subresource(
+        self, resource: Resource, new: KubeObject, old: KubeObject, options: WriteOptions
+    ) -> KubeObject:
+        strategy = resource.strategy
+        managers = new["metadata"].get("managedFields")
+        check_uid(resource, new["metadata"], old["metadata"])
+        if options.subresource in DEFAULTED:
+            strategy.default(new)
+        new = merge_subresource(resource, options.subresource, new, old)
+        check_metadata(resource, new, old)
+        if options.applied and managers:
+            new["metadata"]["managedFields"] = managers
+        if resource.shape is not None:
+            strategy.default(new)
+            _raise_faults(resource, new, strategy.validate(new, old))
+        if strategy.validate_subresource is not None:
+            _raise_faults(resource, new, strategy.validate_subresource(options.subresource, new, old))
+        return new
 
     def _prepare_update(self, resource: Resource, new: KubeObject, old: KubeObject) -> None:
         carry_over(resource, new, old)
@@ -368,6 +413,12 @@ class Operations:
             return Deleted(obj, removed=True)
         obj = await self._persistence.replace(resource, plan.obj, expected=current.revision)
         return Deleted(obj, removed=False)
+
+
+def _version_required(resource: Resource, name: str) -> ApiError:
+    """The refusal of an update without a resourceVersion; Kubernetes names the resource where the kind belongs."""
+    fault = FieldError("metadata.resourceVersion", "Invalid value: 0x0: must be specified for an update")
+    return invalid(resource.plural, name, [fault], group=resource.group)
 
 
 def _raise_faults(resource: Resource, obj: KubeObject, faults: Sequence[FieldError]) -> None:

@@ -143,6 +143,12 @@ def success(details: KubeObject) -> KubeObject:
     return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
 
 
+def created_status(warnings: Sequence[str]) -> web.Response:
+    """The answer to a request of a kind that is never stored, once it has been carried out."""
+    status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
+    return object_response(status, status=201, warnings=warnings)
+
+
 def add_warnings(response: web.StreamResponse, warnings: Sequence[str]) -> None:
     """``Warning`` headers as kubectl prints them: each text once, 4 KiB in all."""
     room = _LONGEST_WARNINGS

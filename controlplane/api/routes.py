@@ -11,11 +11,11 @@ from collections.abc import Callable
 from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
 
-from controlplane.api import bindings, health, reviews
+from controlplane.api import bindings, evictions, health, reviews
 from controlplane.api.authn import Authenticator
 from controlplane.api.authz import Authorizer
 from controlplane.api.call import Call
-from controlplane.api.catalog import METRICS_GROUP, metrics_group, review_groups
+from controlplane.api.catalog import METRICS_GROUP, bindings_version, metrics_group, review_groups
 from controlplane.api.health import Health
 from controlplane.api.lists import Lister
 from controlplane.api.logs import Logs, LogSource
@@ -34,6 +34,7 @@ from flotilla.api.errors import method_not_allowed
 from flotilla.api.registry import Registry, Resource
 
 OBJECTS_A_SEAT = 200
+_PARTS = ("approval", "ephemeralcontainers", "finalize", "resize", "status")
 _METRICS_CONTENT = "text/plain; version=0.0.4; charset=utf-8"
 _LISTED_PATHS = ("/api", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version")
 
@@ -66,7 +67,9 @@ class Routes:
         self._writes = Writes(operations, lister)
         self._scales = Scales(operations, cache, lister)
         self._usage = Usage(metrics, cache)
-        self._publication = Publication(registry, (metrics_group(), *review_groups()), server_address=server_address)
+        self._publication = Publication(
+            registry, (bindings_version(), metrics_group(), *review_groups()), server_address=server_address
+        )
         self._health = Health(
             {
                 "etcd": lambda: "" if cache.connected else "the store can't be reached",
@@ -106,6 +109,8 @@ class Routes:
             return await self._usage.answer(call)
         if info.group in reviews.GROUPS and info.version == "v1" and reviews.serves(info):
             return await reviews.answer_review(call, self._authorizer, self._authenticator)
+        if (info.group, info.version, info.plural) == ("", "v1", "bindings"):
+            return await self._answer_binding(call)
         resource = self._registry.find(info.group, info.version, info.plural)
         if resource is None or (info.namespace and not resource.namespaced):
             raise path_not_found()
@@ -131,6 +136,13 @@ class Routes:
         if document is None:
             raise path_not_found()
         return document
+
+    async def _answer_binding(self, call: Call) -> web.StreamResponse:
+        if call.info.name or call.info.subresource:
+            raise path_not_found()
+        if call.info.verb != "create" or not call.info.namespace:
+            raise method_not_allowed()
+        return await bindings.bind(call, self._operations)
 
     async def _answer_object(self, call: Call, resource: Resource) -> web.StreamResponse:
         verb, info = call.info.verb, call.info
@@ -168,16 +180,21 @@ class Routes:
                 return await self.logs.serve(call)
             case "binding", "create":
                 return await bindings.bind(call, self._operations)
+            case "eviction", "create":
+                return await evictions.evict(call, self._operations)
             case "scale", "get":
                 return await self._scales.get(call, resource)
             case "scale", "update":
                 return await self._scales.update(call, resource)
             case "scale", "patch":
                 return await self._scales.patch(call, resource)
-            case (("status" | "approval"), "get"):
+        if info.subresource not in _PARTS or (info.subresource == "finalize" and info.verb != "update"):
+            raise method_not_allowed()
+        match info.verb:
+            case "get":
                 return await self._reads.get(call, resource)
-            case (("status" | "approval" | "finalize"), "update"):
+            case "update":
                 return await self._writes.update(call, resource, info.subresource)
-            case (("status" | "approval"), "patch"):
+            case "patch":
                 return await self._writes.patch(call, resource, info.subresource)
         raise method_not_allowed()

@@ -7,28 +7,25 @@ from typing import Any
 
 from aiohttp import web
 
-from controlplane.api.bodies import decode_object, media_type_of, read_body
+from controlplane.api.apply.merge import Application
+from controlplane.api.bodies import media_type_of, read_body
 from controlplane.api.call import Call
+from controlplane.api.decoding import check_fields, require_type
 from controlplane.api.lists import Lister
+from controlplane.api.object_meta import place
 from controlplane.api.operations import Operations
+from controlplane.api.request_kinds import SCALE, read_request
 from controlplane.api.responses import object_response
-from controlplane.api.subresources import SCALE_API_VERSION, scale_of
+from controlplane.api.subresources import scale_of
 from controlplane.api.views import served_object
-from controlplane.api.writes import APPLY_PATCH, STRATEGIC_PATCH, patch_function, write_options
+from controlplane.api.writes import APPLY_PATCH, field_manager, patch_function, read_config, write_options
 from controlplane.store.cache import Cache
-from flotilla.api.errors import (
-    STALE_OBJECT,
-    FieldError,
-    bad_request,
-    conflict,
-    invalid,
-    not_found,
-    unsupported_media_type,
-)
+from flotilla.api.errors import STALE_OBJECT, FieldError, bad_request, conflict, invalid, not_found
 from flotilla.api.objects import KubeObject
 from flotilla.api.registry import Resource
-from flotilla.api.resources import REPLICATION_CONTROLLERS
-from flotilla.api.selectors import label_selector_of, label_selector_of_map
+from flotilla.api.selectors import label_selector_of
+
+_MOST_REPLICAS = 2**31
 
 
 class Scales:
@@ -47,53 +44,69 @@ class Scales:
         return object_response(view(resource, served_object(resource, entry.obj)))
 
     async def update(self, call: Call, resource: Resource) -> web.Response:
-        sent = decode_object(await read_body(call.request), media_type_of(call.request))
+        sent = await read_request(call, (SCALE,))
         return await self._write(call, resource, lambda _: sent)
 
     async def patch(self, call: Call, resource: Resource) -> web.Response:
         media_type = media_type_of(call.request)
+        data = await read_body(call.request)
         if media_type == APPLY_PATCH:
-            raise unsupported_media_type("a scale can't be applied server-side: patch it, or apply its owner")
-        if media_type == STRATEGIC_PATCH:
-            media_type = "application/merge-patch+json"
-        function = patch_function(media_type, await read_body(call.request), resource)
-        return await self._write(call, resource, function)
+            return await self._apply(call, resource, data)
+        function = patch_function(media_type, data, SCALE if resource.shape is None else resource)
+
+        def patched(scale: KubeObject) -> KubeObject:
+            changed = function(scale)
+            if not isinstance(changed, dict):
+                raise bad_request("the patch does not leave an object")
+            require_type(SCALE, changed)
+            check_fields(SCALE, changed, validation=call.field_validation, warnings=call.warnings)
+            return changed
+
+        return await self._write(call, resource, patched)
 
     async def _write(self, call: Call, resource: Resource, function: Callable[[KubeObject], Any]) -> web.Response:
-        name = call.info.name
+        namespace, name = call.info.namespace, call.info.name
 
         def change(current: KubeObject) -> KubeObject:
             scale = function(view(resource, current))
-            replicas = _replicas(scale, name)
-            version = (scale.get("metadata") or {}).get("resourceVersion")
-            if version and version != current["metadata"]["resourceVersion"]:
+            place(SCALE, scale, namespace, name=name)
+            metadata = scale["metadata"]
+            if metadata.get("resourceVersion", "") not in ("", current["metadata"]["resourceVersion"]):
                 raise conflict(resource.plural, name, STALE_OBJECT, group=resource.group)
-            current["spec"] = current["spec"] | {"replicas": replicas}
+            current["metadata"]["uid"] = metadata.get("uid")
+            current["spec"] = current["spec"] | {"replicas": _replicas(scale, name)}
             return current
 
         options = write_options(call, subresource="scale")
-        stored = await self._operations.change(resource, call.info.namespace, name, change, options)
+        stored = await self._operations.change(resource, namespace, name, change, options)
         if stored is None:
             raise not_found(resource.plural, name, group=resource.group)
         return object_response(view(resource, stored), warnings=call.warnings)
 
+    async def _apply(self, call: Call, resource: Resource, data: bytes) -> web.Response:
+        """Apply the replica count alone: a Scale has nothing else that can be owned."""
+        manager = field_manager(call)
+        scale = await read_config(call, SCALE, data)
+        place(SCALE, scale, call.info.namespace, name=call.info.name)
+        metadata = {name: scale["metadata"][name] for name in ("uid", "resourceVersion") if name in scale["metadata"]}
+        metadata |= {"name": call.info.name, "namespace": call.info.namespace}
+        config: KubeObject = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata}
+        if "replicas" in (scale.get("spec") or {}):
+            config["spec"] = {"replicas": _replicas(scale, call.info.name)}
+        application = Application(config=config, manager=manager, force=call.flag("force"), subresource="scale")
+        options = write_options(call, subresource="scale", applied=True)
+        stored, _ = await self._operations.apply(resource, call.info.namespace, call.info.name, application, options)
+        return object_response(view(resource, stored), warnings=call.warnings)
+
 
 def view(resource: Resource, obj: KubeObject) -> KubeObject:
-    """The Scale of a workload; a ReplicationController writes its selector as a plain map."""
-    selector = (obj.get("spec") or {}).get("selector")
-    read = label_selector_of_map if resource is REPLICATION_CONTROLLERS else label_selector_of
-    return scale_of(resource, obj, str(read(selector)))
+    """The Scale of a workload."""
+    return scale_of(resource, obj, str(label_selector_of((obj.get("spec") or {}).get("selector"))))
 
 
-def _replicas(scale: Any, name: str) -> int:
-    if not isinstance(scale, dict) or scale.get("kind", "Scale") != "Scale":
-        raise bad_request("expected a Scale")
-    if scale.get("apiVersion", SCALE_API_VERSION) != SCALE_API_VERSION:
-        raise bad_request(f"expected a Scale of {SCALE_API_VERSION}, not of {scale.get('apiVersion')}")
-    replicas = (scale.get("spec") or {}).get("replicas", 0)
-    if not isinstance(replicas, int) or isinstance(replicas, bool):
-        raise bad_request(f"spec.replicas: Invalid value: {replicas!r}: must be an integer")
-    if not 0 <= replicas < 2**31:
+def _replicas(scale: KubeObject, name: str) -> int:
+    replicas: int = (scale.get("spec") or {}).get("replicas", 0)
+    if not 0 <= replicas < _MOST_REPLICAS:
         message = f"Invalid value: {replicas}: must be greater than or equal to 0"
         raise invalid("Scale", name, [FieldError("spec.replicas", message)], group="autoscaling")
     return replicas

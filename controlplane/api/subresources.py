@@ -1,8 +1,9 @@
 """Which part of an object a write through a subresource may change; everything else stays as it was.
 
-``status`` replaces the status, ``binding`` assigns a pod to a node (and says so in its conditions, in one write),
-``scale`` sets the replica count, ``finalize`` sets a namespace's finalizers, ``approval`` decides on a certificate
-request.
+``status`` replaces the status (and, of the kinds of the release, labels, annotations, finalizers and owners, as
+Kubernetes lets it), ``binding`` assigns a pod to a node (and says so in its conditions, in one write), ``scale`` sets
+the replica count, ``ephemeralcontainers`` and ``resize`` those parts of a pod's spec, ``finalize`` a namespace's
+finalizers, ``approval`` decides on a certificate request.
 """
 
 from __future__ import annotations
@@ -16,6 +17,14 @@ from flotilla.api.objects import KubeObject, format_time
 from flotilla.api.registry import Resource
 
 SCALE_API_VERSION = "autoscaling/v1"
+UNRECORDED = frozenset({"binding"})
+"""Subresources whose writes leave no trace in managedFields."""
+DEFAULTED = frozenset({"ephemeralcontainers", "resize"})
+"""Subresources that set what has defaults: a part of the spec."""
+
+_METADATA_WITH_STATUS = ("labels", "annotations", "finalizers", "ownerReferences")
+_METADATA_KEPT = {"apps/deployments": "labels", "pods": "ownerReferences"}
+_RESIZABLE = ("resources", "resizePolicy")
 _Merge = Callable[[Resource, KubeObject, KubeObject], KubeObject]
 
 
@@ -33,12 +42,33 @@ def merge_subresource(resource: Resource, subresource: str, new: KubeObject, old
 
 
 def _status(resource: Resource, new: KubeObject, old: KubeObject) -> KubeObject:
+    merged = _status_alone(new, old)
+    if resource.shape is None:
+        merged["metadata"] = _metadata_with_status(resource, new, old)
+    if resource.storage == "pods" and not (new.get("status") or {}).get("qosClass"):
+        merged["status"] = (new.get("status") or {}) | {"qosClass": (old.get("status") or {}).get("qosClass", "")}
+    return merged
+
+
+def _status_alone(new: KubeObject, old: KubeObject) -> KubeObject:
     merged = copy(old)
     if "status" in new:
         merged["status"] = new["status"]
     else:
         merged.pop("status", None)
     return merged
+
+
+def _metadata_with_status(resource: Resource, new: KubeObject, old: KubeObject) -> KubeObject:
+    metadata: KubeObject = dict(old["metadata"])
+    for field in _METADATA_WITH_STATUS:
+        if field == _METADATA_KEPT.get(resource.storage):
+            continue
+        if new["metadata"].get(field):
+            metadata[field] = new["metadata"][field]
+        else:
+            metadata.pop(field, None)
+    return metadata
 
 
 def _binding(resource: Resource, new: KubeObject, old: KubeObject) -> KubeObject:
@@ -49,7 +79,7 @@ def _binding(resource: Resource, new: KubeObject, old: KubeObject) -> KubeObject
         raise conflict("pods/binding", name, f"pod {name} is being deleted, cannot be assigned to a host")
     if assigned and assigned != node:
         raise conflict("pods/binding", name, f'pod {name} is already assigned to node "{assigned}"')
-    merged = _status(resource, new, old)
+    merged = _status_alone(new, old)
     merged["spec"] = (old.get("spec") or {}) | {"nodeName": node}
     annotations = (old["metadata"].get("annotations") or {}) | (new["metadata"].get("annotations") or {})
     if annotations:
@@ -57,14 +87,42 @@ def _binding(resource: Resource, new: KubeObject, old: KubeObject) -> KubeObject
     return merged
 
 
-def _scale(resource: Resource, new: KubeObject, old: KubeObject) -> KubeObject:
-    merged = copy(old)
-    spec = (old.get("spec") or {}) | {"replicas": (new.get("spec") or {}).get("replicas", 0)}
-    merged["spec"] = spec
-    if spec != old.get("spec"):
+def _ephemeral_containers(resource: Resource, new: KubeObject, old: KubeObject) -> KubeObject:
+    added = (new.get("spec") or {}).get("ephemeralContainers")
+    spec = {name: value for name, value in old["spec"].items() if name != "ephemeralContainers"}
+    return _with_spec(old, spec | {"ephemeralContainers": added} if added else spec)
+
+
+def _resize(resource: Resource, new: KubeObject, old: KubeObject) -> KubeObject:
+    spec, was = new.get("spec") or {}, old["spec"]
+    resized = {kind: _resized(spec.get(kind), was[kind]) for kind in ("containers", "initContainers") if was.get(kind)}
+    return _with_spec(old, was | resized)
+
+
+def _resized(containers: list[KubeObject] | None, was: list[KubeObject]) -> list[KubeObject]:
+    """``was`` with what may be resized taken from ``containers``; those themselves, for validation to refuse, where
+    they are others or in another order."""
+    names = [container.get("name") for container in containers or ()]
+    if containers is None or names != [container["name"] for container in was]:
+        return containers or []
+    result = []
+    for container, before in zip(containers, was, strict=True):
+        kept = {name: value for name, value in before.items() if name not in _RESIZABLE}
+        result.append(kept | {name: container[name] for name in _RESIZABLE if name in container})
+    return result
+
+
+def _with_spec(old: KubeObject, spec: KubeObject) -> KubeObject:
+    """``old`` with another spec, which is another generation."""
+    merged = copy(old) | {"spec": spec}
+    if spec != old["spec"]:
         generation = int(old["metadata"].get("generation") or 0) + 1
         merged["metadata"] = old["metadata"] | {"generation": generation}
     return merged
+
+
+def _scale(resource: Resource, new: KubeObject, old: KubeObject) -> KubeObject:
+    return _with_spec(old, (old.get("spec") or {}) | {"replicas": (new.get("spec") or {}).get("replicas", 0)})
 
 
 def _finalize(resource: Resource, new: KubeObject, old: KubeObject) -> KubeObject:
@@ -98,6 +156,8 @@ _MERGES: dict[str, _Merge] = {
     "status": _status,
     "binding": _binding,
     "scale": _scale,
+    "ephemeralcontainers": _ephemeral_containers,
+    "resize": _resize,
     "finalize": _finalize,
     "approval": _approval,
 }
@@ -107,6 +167,9 @@ def scale_of(resource: Resource, obj: KubeObject, selector: str) -> KubeObject:
     """The ``autoscaling/v1`` Scale view of a workload; ``selector`` is its label selector's text."""
     fields = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
     metadata = {field: obj["metadata"][field] for field in fields if field in obj["metadata"]}
+    managers = [_scale_manager(entry) for entry in obj["metadata"].get("managedFields") or () if _owns_replicas(entry)]
+    if managers:
+        metadata["managedFields"] = managers
     return {
         "kind": "Scale",
         "apiVersion": SCALE_API_VERSION,
@@ -114,3 +177,11 @@ def scale_of(resource: Resource, obj: KubeObject, selector: str) -> KubeObject:
         "spec": {"replicas": (obj.get("spec") or {}).get("replicas", 0)},
         "status": {"replicas": (obj.get("status") or {}).get("replicas", 0), "selector": selector},
     }
+
+
+def _owns_replicas(entry: KubeObject) -> bool:
+    return "f:replicas" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})
+
+
+def _scale_manager(entry: KubeObject) -> KubeObject:
+    return entry | {"apiVersion": SCALE_API_VERSION, "fieldsV1": {"f:spec": {"f:replicas": {}}}}

@@ -5,22 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from aiohttp import web
 
 from controlplane.api.apply.merge import Application
-from controlplane.api.bodies import (
-    JSON_TYPES,
-    YAML_TYPES,
-    decode_json,
-    decode_object,
-    decode_yaml,
-    media_type_of,
-    read_body,
-)
+from controlplane.api.bodies import JSON_TYPES, YAML_TYPES, decode_json, decode_object, media_type_of, read_body
 from controlplane.api.call import Call, check_dry_run, option_error
-from controlplane.api.decoding import check_fields, decode_for, require_type
+from controlplane.api.decoding import check_fields, decode_for, find_duplicates, require_type
 from controlplane.api.deletion import DeleteOptions, parse_delete_options
 from controlplane.api.lists import Lister
 from controlplane.api.object_meta import place
@@ -33,10 +25,13 @@ from controlplane.api.protobuf.decode import MEDIA_TYPE as PROTOBUF_TYPE
 from controlplane.api.responses import json_response, object_response, success
 from controlplane.api.schema import schema_of
 from controlplane.api.tables import check_include, render_one
+from controlplane.api.write_rules import shown_when_deleted
 from controlplane.store.cache import Entry
 from flotilla.api.errors import STALE_OBJECT, ApiError, bad_request, conflict, not_found, unsupported_media_type
+from flotilla.api.kinds.pod_subresources import pod_subresource_warnings
 from flotilla.api.objects import KubeObject, encode
 from flotilla.api.registry import Resource
+from flotilla.api.resources import PODS
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -46,6 +41,7 @@ PARALLEL_DELETIONS = 16
 MUCH_YAML_BYTES = 8 * 1024
 
 PatchFunction = Callable[[Any], Any]
+_T = TypeVar("_T")
 
 
 async def read_object(call: Call, resource: Resource) -> KubeObject:
@@ -55,7 +51,7 @@ async def read_object(call: Call, resource: Resource) -> KubeObject:
     return await _decoded(decode, yaml_bytes=len(data) if media_type in YAML_TYPES else 0)
 
 
-async def _decoded(decode: Callable[[], KubeObject], *, yaml_bytes: int) -> KubeObject:
+async def _decoded(decode: Callable[[], _T], *, yaml_bytes: int) -> _T:
     """What ``decode`` gives. Much YAML takes seconds, and is decoded beside the loop."""
     return decode() if yaml_bytes <= MUCH_YAML_BYTES else await asyncio.to_thread(decode)
 
@@ -121,10 +117,9 @@ class Writes:
         options = write_options(call, subresource=subresource)
         obj = await read_object(call, resource)
         place(resource, obj, call.info.namespace, name=call.info.name)
-        stored = await self._operations.update_with(resource, obj, options)
-        if not subresource:
-            call.warnings.extend(resource.strategy.warnings(stored))
-        return answer(call, resource, stored)
+        stored, created = await self._operations.update_with(resource, obj, options)
+        call.warnings.extend(_idle_fields(resource, subresource, stored))
+        return answer(call, resource, stored, status=201 if created else 200)
 
     async def patch(self, call: Call, resource: Resource, subresource: str = "") -> web.Response:
         media_type = media_type_of(call.request)
@@ -133,7 +128,7 @@ class Writes:
             return await self._apply(call, resource, data, subresource)
         if call.flag("force"):
             raise option_error("force", "Forbidden: may not be specified for non-apply patch")
-        change = self._patched(call, resource, patch_function(media_type, data, resource))
+        change = self._patched(call, resource, data, subresource)
         options = write_options(call, subresource=subresource)
         info = call.info
         stored = await self._operations.change(resource, info.namespace, info.name, change, options)
@@ -141,8 +136,12 @@ class Writes:
             raise not_found(resource.plural, info.name, group=resource.group)
         return answer(call, resource, stored)
 
-    def _patched(self, call: Call, resource: Resource, function: PatchFunction) -> Callable[[KubeObject], KubeObject]:
-        validation = call.field_validation
+    def _patched(
+        self, call: Call, resource: Resource, data: bytes, subresource: str
+    ) -> Callable[[KubeObject], KubeObject]:
+        media_type, validation = media_type_of(call.request), call.field_validation
+        function = patch_function(media_type, data, resource)
+        duplicates = find_duplicates(data, media_type, decode_json(data), validation=validation)
 
         def change(current: KubeObject) -> KubeObject:
             version = current["metadata"]["resourceVersion"]
@@ -151,38 +150,32 @@ class Writes:
                 raise bad_request("the patch does not leave an object")
             require_type(resource, patched)
             warnings: list[str] = []
-            check_fields(resource, patched, validation=validation, warnings=warnings)
+            check_fields(resource, patched, validation=validation, warnings=warnings, duplicates=duplicates)
             place(resource, patched, call.info.namespace, name=call.info.name)
             wanted = patched["metadata"].get("resourceVersion")
             if wanted and wanted != version:
                 raise conflict(resource.plural, call.info.name, STALE_OBJECT, group=resource.group)
-            call.warnings[:] = [*warnings, *resource.strategy.warnings(patched)]
+            call.warnings[:] = [*warnings, *_idle_fields(resource, subresource, patched)]
             return patched
 
         return change
 
     async def _apply(self, call: Call, resource: Resource, data: bytes, subresource: str) -> web.Response:
-        manager = call.query.get("fieldManager", "")
-        if not manager:
-            raise option_error("fieldManager", "Required value: is required for apply patch")
-        yaml_bytes = 0 if _looks_like_json(data) else len(data)
-        config = await _decoded(partial(_read_config, resource, data), yaml_bytes=yaml_bytes)
-        check_fields(resource, config, validation=call.field_validation, warnings=call.warnings, partial=True)
+        manager = field_manager(call)
+        config = await read_config(call, resource, data)
         place(resource, config, call.info.namespace, name=call.info.name)
-        application = Application(
-            config=config, manager=call.manager, force=call.flag("force"), subresource=subresource
-        )
+        application = Application(config=config, manager=manager, force=call.flag("force"), subresource=subresource)
         options = write_options(call, subresource=subresource, applied=True)
         stored, created = await self._operations.apply(
             resource, call.info.namespace, call.info.name, application, options
         )
-        call.warnings.extend(resource.strategy.warnings(stored))
+        call.warnings.extend(_idle_fields(resource, subresource, stored))
         return answer(call, resource, stored, status=201 if created else 200)
 
     async def delete(self, call: Call, resource: Resource) -> web.Response:
         options = await read_delete_options(call)
         deleted = await self._operations.delete_with(resource, call.info.namespace, call.info.name, options)
-        if deleted.removed and not resource.strategy.graceful_deletion:
+        if deleted.removed and not shown_when_deleted(resource):
             return object_response(success(_details(resource, deleted)), warnings=call.warnings)
         return answer(call, resource, deleted.obj)
 
@@ -217,17 +210,42 @@ async def _gather(function: Callable[[Entry], Any], entries: Sequence[Entry]) ->
     return [task.result() for task in tasks]
 
 
-def _looks_like_json(data: bytes) -> bool:
-    return data.lstrip()[:1] == b"{"
+def _idle_fields(resource: Resource, subresource: str, obj: KubeObject) -> list[str]:
+    """What a write has set that is accepted and not acted upon."""
+    if not subresource:
+        return resource.strategy.warnings(obj)
+    return pod_subresource_warnings(subresource) if resource is PODS else []
 
 
-def _read_config(resource: Resource, data: bytes) -> KubeObject:
-    """The configuration of an apply, JSON or YAML."""
-    config = decode_object(data, JSON_TYPES[0]) if _looks_like_json(data) else decode_yaml(data)
-    if not isinstance(config, dict) or not config.get("apiVersion") or not config.get("kind"):
-        raise bad_request("an applied configuration must be an object with apiVersion and kind")
+def field_manager(call: Call) -> str:
+    """Who applies. Invalid where the client does not say it."""
+    if not call.query.get("fieldManager", ""):
+        raise option_error("fieldManager", "Required value: is required for apply patch", kind="PatchOptions")
+    return call.manager
+
+
+async def read_config(call: Call, resource: Resource, data: bytes) -> KubeObject:
+    """The configuration that is applied, checked and complete with its type. BadRequest."""
+    media_type = JSON_TYPES[0] if data.lstrip()[:1] == b"{" else YAML_TYPES[0]
+    decode = partial(_decode_config, data, media_type, call.field_validation)
+    config, duplicates = await _decoded(decode, yaml_bytes=len(data) if media_type in YAML_TYPES else 0)
     require_type(resource, config)
+    check_fields(
+        resource,
+        config,
+        validation=call.field_validation,
+        warnings=call.warnings,
+        duplicates=duplicates,
+        applied=True,
+    )
     return config
+
+
+def _decode_config(data: bytes, media_type: str, validation: str) -> tuple[KubeObject, list[str]]:
+    config = decode_object(data, media_type)
+    if not config.get("apiVersion") or not config.get("kind"):
+        raise bad_request("an applied configuration must be an object with apiVersion and kind")
+    return config, find_duplicates(data, media_type, config, validation=validation)
 
 
 async def read_delete_options(call: Call) -> DeleteOptions:

@@ -95,7 +95,8 @@ def _default_volume(volume: KubeObject) -> None:
 
 
 def _containers(spec: Mapping[str, Any]) -> list[KubeObject]:
-    return [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]
+    kinds = ("containers", "initContainers", "ephemeralContainers")
+    return [container for kind in kinds for container in spec.get(kind) or ()]
 
 
 def default_pod_spec(spec: KubeObject) -> None:

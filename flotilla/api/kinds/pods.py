@@ -10,6 +10,7 @@ from flotilla.api.kinds.faults import forbidden
 from flotilla.api.kinds.metadata import keep_status, metadata_fields, validate_metadata
 from flotilla.api.kinds.pod_defaults import default_pod
 from flotilla.api.kinds.pod_spec import validate_pod_spec
+from flotilla.api.kinds.pod_subresources import validate_pod_subresource
 from flotilla.api.kinds.pod_updates import validate_pod_update
 from flotilla.api.kinds.pod_warnings import pod_spec_warnings
 from flotilla.api.kinds.resource import Strategy
@@ -65,4 +66,5 @@ STRATEGY = Strategy(
     selectable_fields=_selectable_fields,
     graceful_deletion=True,
     status_subresource=True,
+    validate_subresource=validate_pod_subresource,
 )

@@ -135,7 +135,7 @@ PODS = _core(
     strategy=guarded(pods.STRATEGY),
     short_names=("po",),
     categories=("all",),
-    subresources=("status", "log", "binding"),
+    subresources=("status", "log", "binding", "ephemeralcontainers", "eviction", "resize"),
 )
 REPLICATION_CONTROLLERS = _core(
     plural="replicationcontrollers",

@@ -316,3 +316,124 @@ async def test_services_get_addresses_and_node_ports(api: Any) -> None:
     refused = await api.post(where, twin)
     assert refused.status == 422
     assert "provided IP is already allocated" in refused.message
+
+
+LEASES = "/apis/coordination.k8s.io/v1/namespaces/default/leases"
+MERGE = "application/merge-patch+json"
+
+
+async def test_an_update_makes_only_what_kubernetes_lets_it_make(api: Any) -> None:
+    """A put of a Lease or a Service that is not there creates it, one of a ConfigMap is 404."""
+    lease = {"metadata": {"name": "l", "resourceVersion": "7"}, "spec": {"holderIdentity": "me"}}
+    made = await api.ask("PUT", f"{LEASES}/l", lease)
+    assert (made.status, made.body["spec"]) == (201, {"holderIdentity": "me"})
+    service = {"metadata": {"name": "s"}, "spec": {"ports": [{"port": 80}]}}
+    assert (await api.ask("PUT", "/api/v1/namespaces/default/services/s", service)).status == 201
+    refused = await api.ask("PUT", f"{CONFIG_MAPS}/a", config_map("a"))
+    assert (refused.status, refused.message) == (404, 'configmaps "a" not found')
+
+
+async def test_some_kinds_are_updated_at_a_version_only(api: Any) -> None:
+    """A put of a Lease without a resourceVersion is 422, a merge patch of it is fine."""
+    await api.post(LEASES, {"metadata": {"name": "l"}, "spec": {"holderIdentity": "a"}})
+    refused = await api.ask("PUT", f"{LEASES}/l", {"metadata": {"name": "l"}, "spec": {"holderIdentity": "b"}})
+    assert refused.status == 422
+    assert refused.message == (
+        'leases.coordination.k8s.io "l" is invalid: '
+        "metadata.resourceVersion: Invalid value: 0x0: must be specified for an update"
+    )
+    patched = await api.ask("PATCH", f"{LEASES}/l", {"spec": {"holderIdentity": "b"}}, content_type=MERGE)
+    assert patched.body["spec"]["holderIdentity"] == "b"
+
+
+async def test_metadata_may_come_with_a_status(api: Any) -> None:
+    """Annotations sent through the status subresource are kept and checked, a new finalizer on the way out refused."""
+    await api.post("/api/v1/namespaces/default/services", {"metadata": {"name": "s"}, "spec": {"ports": [{"port": 1}]}})
+    where = "/api/v1/namespaces/default/services/s/status"
+    patch = {"metadata": {"annotations": {"seen": "yes"}}, "spec": {"ports": [{"port": 2}]}}
+    patched = (await api.ask("PATCH", where, patch, content_type=MERGE)).body
+    assert patched["metadata"]["annotations"] == {"seen": "yes"}
+    assert patched["spec"]["ports"][0]["port"] == 1
+    wrong = {"metadata": {"annotations": {"not a key": "x"}}}
+    assert (await api.ask("PATCH", where, wrong, content_type=MERGE)).status == 422
+
+
+async def test_what_a_delete_answers_depends_on_the_kind(api: Any) -> None:
+    """A removed Pod or Service is shown, a removed ConfigMap is a Status, as each client expects it."""
+    await api.post(PODS, pod("p"))
+    assert (await api.ask("DELETE", f"{PODS}/p")).body["kind"] == "Pod"
+    await api.post("/api/v1/namespaces/default/services", {"metadata": {"name": "s"}, "spec": {"ports": [{"port": 1}]}})
+    assert (await api.ask("DELETE", "/api/v1/namespaces/default/services/s")).body["kind"] == "Service"
+    await api.post(CONFIG_MAPS, config_map("a"))
+    assert (await api.ask("DELETE", f"{CONFIG_MAPS}/a")).body["kind"] == "Status"
+
+
+async def test_an_ephemeral_container_is_added_once(api: Any) -> None:
+    """It gets its defaults and a warning; it can be neither changed nor removed, nor be like any container."""
+    await api.post(PODS, pod("p"))
+    where = f"{PODS}/p/ephemeralcontainers"
+    strategic = "application/strategic-merge-patch+json"
+    debugger = {"name": "debug", "image": "busybox", "targetContainerName": "main"}
+    patch = {"spec": {"ephemeralContainers": [debugger]}}
+    added = await api.ask("PATCH", where, patch, content_type=strategic)
+    assert added.status == 200
+    assert added.body["spec"]["ephemeralContainers"][0]["imagePullPolicy"] == "Always"
+    assert added.body["metadata"]["generation"] == 2
+    assert "spec.ephemeralContainers" in added.headers["Warning"]
+    assert (await api.get(where)).body == (await api.get(f"{PODS}/p")).body
+    for change, text in (
+        ([debugger | {"image": "other"}], "may not be changed"),
+        ([debugger, {"name": "main", "image": "x"}], "Duplicate value"),
+        ([debugger, {"name": "b", "image": "x", "ports": [{"containerPort": 1}]}], "cannot be set for an Ephemeral"),
+        ([debugger, {"name": "b", "image": "x", "targetContainerName": "no"}], "Not found"),
+    ):
+        body = await api.ask("PATCH", where, {"spec": {"ephemeralContainers": change}}, content_type=strategic)
+        assert body.status == 422 and text in body.message, body.body
+    emptied = added.body | {"spec": {k: v for k, v in added.body["spec"].items() if k != "ephemeralContainers"}}
+    assert "may not be removed" in (await api.ask("PUT", where, emptied)).message
+
+
+async def test_a_resize_changes_cpu_and_memory_alone(api: Any) -> None:
+    """Requests and limits of a running pod, as long as its class of service stays; nothing else."""
+    sized = {"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"memory": "128Mi"}}
+    body = pod("p")
+    body["spec"]["containers"][0]["resources"] = sized
+    await api.post(PODS, body)
+    where = f"{PODS}/p/resize"
+    strategic = "application/strategic-merge-patch+json"
+
+    async def resize(container: dict[str, Any]) -> Any:
+        return await api.ask("PATCH", where, {"spec": {"containers": [container]}}, content_type=strategic)
+
+    resized = await resize({"name": "main", "image": "ignored", "resources": {"requests": {"cpu": "200m"}}})
+    assert resized.status == 200, resized.body
+    container = resized.body["spec"]["containers"][0]
+    assert (container["image"], container["resources"]["requests"]["cpu"]) == ("busybox", "200m")
+    assert resized.body["metadata"]["generation"] == 2
+    assert "resize" in resized.headers["Warning"] or "resources" in resized.headers["Warning"]
+    for change, text in (
+        ({"name": "main", "resources": {"requests": {"cpu": None}}}, "requests cannot be removed"),
+        ({"name": "main", "resources": {"requests": {"memory": "1Gi"}}}, "must be less than or equal to memory limit"),
+        ({"name": "main", "resources": {"limits": {"example.com/gpu": "1"}}}, "only cpu and memory"),
+        ({"name": "side", "image": "x"}, "may not be added"),
+        (
+            {"name": "main", "resources": {"requests": {"cpu": "1", "memory": "128Mi"}, "limits": {"cpu": "1"}}},
+            "QOS Class",
+        ),
+    ):
+        refused = await resize(change)
+        assert refused.status == 422 and text in refused.message, refused.body
+
+
+async def test_pods_are_bound_through_the_collection_too(api: Any) -> None:
+    """POST of a Binding to bindings names the pod in its metadata; one of another uid is refused."""
+    uid = (await api.post(PODS, pod("p"))).body["metadata"]["uid"]
+    where = "/api/v1/namespaces/default/bindings"
+    binding = {"metadata": {"name": "p", "uid": "other"}, "target": {"name": "n"}}
+    assert (await api.post(where, binding)).status == 409
+    binding["metadata"]["uid"] = uid
+    assert (await api.post(where, binding)).status == 201
+    bound = (await api.get(f"{PODS}/p")).body
+    assert bound["spec"]["nodeName"] == "n"
+    assert len(bound["metadata"]["managedFields"]) == 1
+    assert (await api.get(where)).status == 405

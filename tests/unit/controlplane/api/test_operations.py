@@ -153,8 +153,8 @@ async def test_binding_sets_node_and_condition_in_one_write(bench: Bench) -> Non
     assert bound["metadata"].get("generation") == created["metadata"].get("generation")
 
 
-async def test_a_status_write_changes_only_the_status(bench: Bench) -> None:
-    """What else the writer changed is dropped; the object in the cache is not touched."""
+async def test_a_status_write_leaves_the_spec(bench: Bench) -> None:
+    """Labels may come with it, as in Kubernetes; owners and spec stay, and the object in the cache is not touched."""
     await bench.operations.create(PODS, pod("p"), manager="test")
     await bench.cache.barrier()
     entry = bench.cache.get(PODS, "default", "p")
@@ -165,12 +165,14 @@ async def test_a_status_write_changes_only_the_status(bench: Bench) -> None:
         obj["status"] = {"phase": "Running"}
         obj["spec"]["nodeName"] = "n"
         obj["metadata"]["labels"] = {"a": "b"}
+        obj["metadata"]["ownerReferences"] = [{"apiVersion": "v1", "kind": "Node", "name": "n", "uid": "u"}]
         return obj
 
     stored = await bench.operations.mutate(PODS, "default", "p", report, manager="node", subresource="status")
     assert stored is not None
-    assert stored["status"] == {"phase": "Running"}
-    assert "nodeName" not in stored["spec"] and "labels" not in stored["metadata"]
+    assert stored["status"] == {"phase": "Running", "qosClass": "BestEffort"}
+    assert "nodeName" not in stored["spec"] and "ownerReferences" not in stored["metadata"]
+    assert stored["metadata"]["labels"] == {"a": "b"}
     assert entry.obj == before
 
 
