@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flotilla.api.errors import FieldError
+from flotilla.api.kinds.container_restarts import validate_resize_policy, validate_restarts
 from flotilla.api.kinds.faults import (
     bad_port,
     duplicate,
@@ -13,14 +14,12 @@ from flotilla.api.kinds.faults import (
     forbidden,
     invalid,
     not_among,
-    not_found,
     required,
-    unsupported,
 )
 from flotilla.api.kinds.pod_environment import validate_environment
 from flotilla.api.kinds.pod_handlers import validate_lifecycle, validate_probe
+from flotilla.api.kinds.pod_mounts import validate_devices, validate_mounts
 from flotilla.api.kinds.pod_security import validate_container_security
-from flotilla.api.kinds.pod_volumes import path_faults
 from flotilla.api.kinds.resource_requirements import validate_requirements
 from flotilla.api.names import dns_label_faults, port_name_faults
 from flotilla.api.objects import KubeObject
@@ -28,7 +27,6 @@ from flotilla.api.objects import KubeObject
 PROTOCOLS = ("SCTP", "TCP", "UDP")
 _PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 _MESSAGE_POLICIES = ("FallbackToLogsOnError", "File")
-_PROPAGATIONS = ("Bidirectional", "HostToContainer", "None")
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 
 
@@ -53,30 +51,6 @@ def _validate_ports(container: Mapping[str, Any], spec: Mapping[str, Any], path:
     return errors
 
 
-def _validate_mounts(container: Mapping[str, Any], volumes: frozenset[str], path: str) -> list[FieldError]:
-    errors: list[FieldError] = []
-    targets: set[str] = set()
-    for index, mount in enumerate(container.get("volumeMounts") or ()):
-        where, name, target = f"{path}.volumeMounts[{index}]", mount.get("name"), mount.get("mountPath")
-        if not name:
-            errors.append(required(f"{where}.name"))
-        elif name not in volumes:
-            errors.append(not_found(f"{where}.name", name))
-        if not target:
-            errors.append(required(f"{where}.mountPath"))
-        elif target in targets:
-            errors.append(invalid(f"{where}.mountPath", target, "must be unique"))
-        targets.add(target)
-        if mount.get("subPath") and mount.get("subPathExpr"):
-            errors.append(
-                invalid(f"{where}.subPathExpr", mount["subPathExpr"], "subPathExpr and subPath are mutually exclusive")
-            )
-        for field in ("subPath", "subPathExpr"):
-            errors += each_invalid(f"{where}.{field}", mount.get(field), path_faults(mount.get(field) or ""))
-        errors += not_among(f"{where}.mountPropagation", mount.get("mountPropagation"), _PROPAGATIONS)
-    return errors
-
-
 def _validate_image(container: Mapping[str, Any], path: str) -> list[FieldError]:
     image = container.get("image")
     if not image:
@@ -96,17 +70,18 @@ def validate_container(
         f"{path}.terminationMessagePolicy", container.get("terminationMessagePolicy"), _MESSAGE_POLICIES
     )
     errors += _validate_ports(container, spec, path)
-    errors += validate_environment(container, path)
-    errors += _validate_mounts(container, volumes, path)
+    errors += validate_environment(container, spec, path)
+    errors += validate_mounts(container, volumes, path) + validate_devices(container, spec, path)
     if container.get("resources"):
-        errors += validate_requirements(container["resources"], f"{path}.resources")
+        errors += validate_requirements(container["resources"], f"{path}.resources", claims=claim_names(spec))
+    errors += validate_resize_policy(container, spec, f"{path}.resizePolicy")
     for kind in _PROBES:
         if container.get(kind) is not None:
             errors += validate_probe(container[kind], kind, f"{path}.{kind}")
     if container.get("lifecycle") is not None:
-        errors += validate_lifecycle(container["lifecycle"], f"{path}.lifecycle")
+        errors += validate_lifecycle(container["lifecycle"], spec, f"{path}.lifecycle")
     if container.get("securityContext"):
-        errors += validate_container_security(container["securityContext"], f"{path}.securityContext")
+        errors += validate_container_security(container["securityContext"], spec, f"{path}.securityContext")
     return errors
 
 
@@ -141,13 +116,24 @@ def _validate_host_ports(spec: Mapping[str, Any], path: str) -> list[FieldError]
 
 
 def _validate_init_container(container: KubeObject, path: str) -> list[FieldError]:
-    policy = container.get("restartPolicy")
-    if policy == "Always":
-        return []
-    errors = [unsupported(f"{path}.restartPolicy", policy, ("Always",))] if policy else []
+    errors = validate_restarts(container, path, init=True)
+    if container.get("resizePolicy") and container.get("restartPolicy") != "Always":
+        why = "must not be set to 'RestartContainer' for non-sidecar initContainers"
+        errors += [
+            invalid(f"{path}.resizePolicy[{index}].restartPolicy", "RestartContainer", why)
+            for index, rule in enumerate(container["resizePolicy"])
+            if rule.get("restartPolicy") == "RestartContainer"
+        ]
+    if container.get("restartPolicy") == "Always":
+        return errors
     why = "may not be set for init containers without restartPolicy=Always"
     given = [field for field in ("lifecycle", *_PROBES) if container.get(field) is not None]
     return errors + [forbidden(f"{path}.{field}", why) for field in given]
+
+
+def claim_names(spec: Mapping[str, Any]) -> frozenset[str]:
+    """The resource claims of a pod that its containers may name."""
+    return frozenset(claim["name"] for claim in spec.get("resourceClaims") or () if claim.get("name"))
 
 
 def validate_containers(spec: Mapping[str, Any], volumes: frozenset[str], *, path: str) -> list[FieldError]:
@@ -158,8 +144,7 @@ def validate_containers(spec: Mapping[str, Any], volumes: frozenset[str], *, pat
     for index, container in enumerate(spec["containers"]):
         where = f"{path}.containers[{index}]"
         errors += validate_container(container, spec, volumes, path=where)
-        if container.get("restartPolicy"):
-            errors.append(forbidden(f"{where}.restartPolicy", "may not be set for non-init containers"))
+        errors += validate_restarts(container, where, init=False)
     for index, container in enumerate(spec.get("initContainers") or ()):
         where = f"{path}.initContainers[{index}]"
         errors += validate_container(container, spec, volumes, path=where)

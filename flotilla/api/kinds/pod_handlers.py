@@ -15,12 +15,19 @@ from flotilla.api.kinds.faults import (
     not_among,
     not_positive,
     required,
+    unsupported,
 )
 from flotilla.api.names import port_name_faults
 
 _PROBE_NUMBERS = ("initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold")
 _PROBE_HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc")
 _HOOK_HANDLERS = ("exec", "httpGet", "tcpSocket", "sleep")
+_SIGNAL_NAMES = (
+    "ABRT|ALRM|BUS|CHLD|CLD|CONT|FPE|HUP|ILL|INT|IO|IOT|KILL|PIPE|POLL|PROF|PWR|QUIT|SEGV|STKFLT|STOP|SYS|TERM|TRAP|"
+    "TSTP|TTIN|TTOU|URG|USR1|USR2|VTALRM|WINCH|XCPU|XFSZ|RTMIN|RTMAX"
+)
+_REAL_TIME_SIGNALS = (*(f"RTMIN+{number}" for number in range(1, 16)), *(f"RTMAX-{number}" for number in range(1, 15)))
+_SIGNALS = frozenset(f"SIG{name}" for name in (*_SIGNAL_NAMES.split("|"), *_REAL_TIME_SIGNALS))
 _HEADER_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.!#$%&'*+^`|~")
 
 
@@ -58,7 +65,7 @@ def _validate_handler(handler: Mapping[str, Any], kinds: tuple[str, ...], path: 
             return errors + validate_port_reference(body.get("port"), f"{path}.tcpSocket.port")
         case "grpc":
             return errors + bad_port(f"{path}.grpc.port", body.get("port"))
-    return errors + negative(f"{path}.sleep.seconds", body.get("seconds"))
+    return errors
 
 
 def validate_probe(probe: Mapping[str, Any], kind: str, path: str) -> list[FieldError]:
@@ -74,10 +81,21 @@ def validate_probe(probe: Mapping[str, Any], kind: str, path: str) -> list[Field
     return errors + not_positive(f"{path}.terminationGracePeriodSeconds", grace)
 
 
-def validate_lifecycle(lifecycle: Mapping[str, Any], path: str) -> list[FieldError]:
-    """Faults of the postStart and preStop hooks."""
+def _validate_sleep(handler: Mapping[str, Any], grace_s: int | None, path: str) -> list[FieldError]:
+    seconds = (handler.get("sleep") or {}).get("seconds") or 0
+    if grace_s is None or 0 <= seconds <= grace_s:
+        return []
+    why = f"must be non-negative and less than terminationGracePeriodSeconds ({grace_s})"
+    return [invalid(f"{path}.sleep", seconds, why)]
+
+
+def validate_lifecycle(lifecycle: Mapping[str, Any], spec: Mapping[str, Any], path: str) -> list[FieldError]:
+    """Faults of the postStart and preStop hooks and of the signal that stops a container of the pod ``spec``."""
     errors: list[FieldError] = []
     for hook in ("postStart", "preStop"):
         if lifecycle.get(hook) is not None:
             errors += _validate_handler(lifecycle[hook], _HOOK_HANDLERS, f"{path}.{hook}")
+            errors += _validate_sleep(lifecycle[hook], spec.get("terminationGracePeriodSeconds"), f"{path}.{hook}")
+    if lifecycle.get("stopSignal") and lifecycle["stopSignal"] not in _SIGNALS:
+        errors.append(unsupported(f"{path}.stopSignal", lifecycle["stopSignal"], sorted(_SIGNALS)))
     return errors

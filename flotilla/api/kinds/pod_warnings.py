@@ -25,6 +25,9 @@ _CONTAINER_FIELDS = ("volumeDevices", "resizePolicy", "stdin", "stdinOnce", "res
 _SECURITY_FIELDS = ("seLinuxOptions", "windowsOptions", "appArmorProfile")
 
 
+_NO_SUCH_SOURCE = "this version of Flotilla can't read variables from files; the container will not start"
+
+
 def _is_unlimited(resource: str) -> bool:
     """Whether no limit of that resource is enforced."""
     return resource == "ephemeral-storage" or resource.startswith("hugepages-")
@@ -46,6 +49,16 @@ def _repeated_variables(container: Mapping[str, Any], path: str) -> Iterator[str
             where = f"{path}.env[{first[name]}]"
             yield f'{path}.env[{index}]: hides previous definition of "{name}" at {where}'
         first.setdefault(name, index)
+
+
+def _is_sidecar(container: Mapping[str, Any]) -> bool:
+    return container.get("restartPolicy") == "Always"
+
+
+def _unread_variables(container: Mapping[str, Any]) -> Iterator[str]:
+    for index, entry in enumerate(container.get("env") or ()):
+        if (entry.get("valueFrom") or {}).get("fileKeyRef") is not None:
+            yield f"env[{index}].valueFrom.fileKeyRef"
 
 
 def _idle_spec_fields(spec: Mapping[str, Any]) -> Iterator[str]:
@@ -74,5 +87,8 @@ def pod_spec_warnings(spec: Mapping[str, Any], path: str) -> list[str]:
         for index, container in enumerate(spec.get(kind) or ()):
             where = f"{path}.{kind}[{index}]"
             warnings += [f"{where}.{field}: {NOT_ACTED_UPON}" for field in _idle_container_fields(container)]
+            if container.get("restartPolicy") and not (kind == "initContainers" and _is_sidecar(container)):
+                warnings.append(f"{where}.restartPolicy: {NOT_ACTED_UPON}; the pod's counts")
+            warnings += [f"{where}.{field}: {_NO_SUCH_SOURCE}" for field in _unread_variables(container)]
             warnings += _repeated_variables(container, where)
     return warnings

@@ -124,7 +124,13 @@ CASES: list[tuple[str, Any, str, str]] = [
         f"{_F}.securityContext.runAsUser",
         "must be between 0 and 2147483647, inclusive",
     ),
-    (f"{_C}.restartPolicy", "Always", f"{_F}.restartPolicy", "may not be set for non-init containers"),
+    (f"{_C}.restartPolicy", "Maybe", f"{_F}.restartPolicy", '"Always", "Never", "OnFailure"'),
+    (
+        f"{_C}.restartPolicyRules",
+        [{"action": "Restart", "exitCodes": {"operator": "In", "values": [1]}}],
+        f"{_F}.restartPolicy",
+        "Required value: must specify restartPolicy when restart rules are used",
+    ),
     (
         "spec.initContainers",
         [{"name": "web", "image": "i:1"}],
@@ -140,7 +146,7 @@ CASES: list[tuple[str, Any, str, str]] = [
     ("spec.restartPolicy", "Maybe", "spec.restartPolicy", 'Unsupported value: "Maybe"'),
     ("spec.terminationGracePeriodSeconds", -1, "spec.terminationGracePeriodSeconds", "greater than or equal to 0"),
     ("spec.activeDeadlineSeconds", 0, "spec.activeDeadlineSeconds", "must be between 1 and 2147483647, inclusive"),
-    ("spec.dnsPolicy", "None", "spec.dnsConfig.nameservers", "must provide at least one DNS nameserver"),
+    ("spec.dnsPolicy", "None", "spec.dnsConfig", "must provide `dnsConfig` when `dnsPolicy` is None"),
     ("spec.nodeSelector", {"a b": "c"}, "spec.nodeSelector", "name part must consist of"),
     ("spec.hostname", "a.b", "spec.hostname", "a lowercase RFC 1123 label must consist of"),
     ("spec.tolerations", [{"operator": "Equal"}], "spec.tolerations[0].operator", "operator must be Exists when `key`"),

@@ -87,9 +87,9 @@ CASES: list[tuple[Resource, str, Any, str, str]] = [
     (
         DEPLOYMENTS,
         "spec.template.spec.containers.0.resources",
-        {"limits": {"gpus": "1"}},
-        "spec.template.spec.containers[0].resources.limits[gpus]",
-        "must be a standard resource for containers",
+        {"limits": {"cpu": "-1"}},
+        "spec.template.spec.containers[0].resources.limits[cpu]",
+        "must be greater than or equal to 0",
     ),
     (
         DEPLOYMENTS,
