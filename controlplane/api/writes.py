@@ -32,11 +32,13 @@ from flotilla.api.kinds.pod_subresources import pod_subresource_warnings
 from flotilla.api.objects import KubeObject, encode
 from flotilla.api.registry import Resource
 from flotilla.api.resources import PODS
+from flotilla.api.schema_check import check
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
+_DELETE_OPTIONS = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"
 PARALLEL_DELETIONS = 16
 MUCH_YAML_BYTES = 8 * 1024
 
@@ -258,6 +260,7 @@ async def read_delete_options(call: Call) -> DeleteOptions:
         body = decode_object(data, media_type if media_type in (*JSON_TYPES, *YAML_TYPES, PROTOBUF_TYPE) else "")
         if body.get("kind", "DeleteOptions") != "DeleteOptions":
             raise bad_request(f"expected DeleteOptions, not {body.get('kind')}")
+        _require_types(body)
         check_dry_run(body.get("dryRun") or [])
     grace_period_s = call.number("gracePeriodSeconds")
     if grace_period_s is not None:
@@ -268,16 +271,14 @@ async def read_delete_options(call: Call) -> DeleteOptions:
         body.setdefault("orphanDependents", call.flag("orphanDependents"))
     if call.dry_run:
         body.setdefault("dryRun", ["All"])
-    _require_types(body)
     return parse_delete_options(body)
 
 
 def _require_types(body: KubeObject) -> None:
-    grace = body.get("gracePeriodSeconds")
-    if grace is not None and (not isinstance(grace, int) or isinstance(grace, bool)):
-        raise bad_request("gracePeriodSeconds must be an integer")
-    if not isinstance(body.get("preconditions") or {}, dict):
-        raise bad_request("preconditions must be an object")
+    """BadRequest for options of the wrong type."""
+    wrong = [str(error) for error in check(_DELETE_OPTIONS, body).errors if error.field != "apiVersion"]
+    if wrong:
+        raise bad_request(f'DeleteOptions in version "v1" cannot be handled as a DeleteOptions: {"; ".join(wrong)}')
 
 
 def _details(resource: Resource, deleted: Deleted) -> KubeObject:
