@@ -6,6 +6,7 @@ of the verbs, so that a new kind needs no route.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from aiohttp import web
@@ -127,7 +128,8 @@ class Routes:
         if path == "/version":
             return object_response(version_info())
         if path == "/metrics":
-            return web.Response(body=generate_latest(self._collectors), headers={"Content-Type": _METRICS_CONTENT})
+            text = await asyncio.to_thread(generate_latest, self._collectors)
+            return web.Response(body=text, headers={"Content-Type": _METRICS_CONTENT})
         if health.is_health_path(path):
             return self._health.answer(call)
         if path.startswith("/openapi/"):

@@ -1,7 +1,9 @@
 """What the API server measures of itself, under the names and labels of Kubernetes' API server where it has one.
 
 Requests are counted in plain numbers behind one dictionary look-up, and become metrics only when somebody reads them:
-at 14,000 requests a second the metrics library's own locks and labels would be a tenth of the work.
+at 14,000 requests a second the metrics library's own locks and labels would be a tenth of the work. Reading happens in
+a thread, for a server that has seen every kind and verb has tens of thousands of lines to show; what is iterated there
+is copied first, in one step.
 """
 
 from __future__ import annotations
@@ -82,6 +84,7 @@ class Telemetry(Collector):
         self._fairness = fairness
         self._connections = connections
         self._failed_handshakes = failed_handshakes
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._by_key: dict[Key, _Outcome] = {}
         self._outcomes: dict[tuple[Labels, int], _Outcome] = {}
         self._durations: dict[Labels, _Histogram] = {}
@@ -125,12 +128,13 @@ class Telemetry(Collector):
         streams = GaugeMetricFamily(
             "apiserver_longrunning_requests", "Watches and other streams that are open.", labels=_STREAM_LABELS
         )
-        for labels, count in self._streams.items():
+        for labels, count in list(self._streams.items()):
             streams.add_metric((labels[0], *labels[2:]), count)
         yield streams
         yield from self._flow_control()
         yield GaugeMetricFamily("flotilla_api_connections", "Connections that are open.", value=self._connections())
-        yield GaugeMetricFamily("flotilla_tasks", "Tasks of the event loop.", value=len(asyncio.all_tasks()))
+        tasks = len(asyncio.all_tasks(self._loop)) if self._loop is not None else 0
+        yield GaugeMetricFamily("flotilla_tasks", "Tasks of the event loop.", value=tasks)
         yield CounterMetricFamily(
             "apiserver_tls_handshake_errors",
             "Connections that did not get through the TLS handshake.",
@@ -139,6 +143,7 @@ class Telemetry(Collector):
 
     async def measure_lag(self) -> None:
         """Measure the loop's lag four times a second, until cancelled."""
+        self._loop = asyncio.get_running_loop()
         recent: list[tuple[float, float]] = []
         while True:
             wanted = time.monotonic() + LAG_PERIOD_S
@@ -176,7 +181,7 @@ class Telemetry(Collector):
 
     def _requests(self) -> Metric:
         family = CounterMetricFamily("apiserver_request", "Requests answered, by outcome.", labels=(*_LABELS, "code"))
-        for (labels, code), outcome in self._outcomes.items():
+        for (labels, code), outcome in list(self._outcomes.items()):
             family.add_metric((*labels, str(code)), outcome.count)
         return family
 
@@ -186,7 +191,7 @@ class Telemetry(Collector):
             "Seconds from the request's head to its answer, watches and other streams left out.",
             labels=_LABELS,
         )
-        for labels, durations in self._durations.items():
+        for labels, durations in list(self._durations.items()):
             family.add_metric(labels, _cumulative(_DURATIONS_S, durations.counts), durations.sum_s)
         return family
 
