@@ -58,9 +58,12 @@ async def _until_signalled(settings: ServerSettings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    serving = asyncio.create_task(Server(settings).run(), name="server")
+    server = Server(settings)
+    serving = asyncio.create_task(server.run(), name="server")
     waiting = asyncio.create_task(stopping.wait(), name="signal")
     await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    if not serving.done():
+        await server.drain()
     for task in (serving, waiting):
         task.cancel()
     results = await asyncio.gather(serving, waiting, return_exceptions=True)
@@ -100,9 +103,13 @@ class Server:
             cache=self._cache,
             authenticator=CertificateAuthenticator(),
             authorizer=GroupAuthorizer(),
-            logs=self._dispatcher,
+            logs=self._dispatcher.tunnels,
             metrics=ResourceMetrics(self._cache, self._samples),
         )
+
+    async def drain(self) -> None:
+        """Answer what is in flight, while the store and the cache that it needs still run; nothing new is accepted."""
+        await self._api.drain()
 
     async def run(self) -> None:
         """Run every part until cancelled."""

@@ -118,6 +118,7 @@ class Logs:
             response = web.StreamResponse(headers={"Content-Type": "text/plain", "Cache-Control": "no-cache"})
             response.enable_chunked_encoding()
             await response.prepare(call.request)
+            call.started()
             await self._copy(first, chunks, response)
         finally:
             if not first.done():

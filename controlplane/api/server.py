@@ -203,7 +203,11 @@ class ApiServer:
         finally:
             if deadline is not None:
                 self._deadlines.stop(task)
-        if self._draining and not response.prepared:
+        if response.prepared:
+            return response
+        if request.writer.output_size > 0:
+            raise ConnectionResetError("the answer has begun already and can't be completed")
+        if self._draining:
             response.force_close()
         return response
 
