@@ -18,6 +18,10 @@ REVISION = "deployment.kubernetes.io/revision"
 REVISION_HISTORY = "deployment.kubernetes.io/revision-history"
 DESIRED_REPLICAS = "deployment.kubernetes.io/desired-replicas"
 MAX_REPLICAS = "deployment.kubernetes.io/max-replicas"
+_LEFT_OUT_WHEN_ZERO = frozenset(
+    ["hostIPC", "hostNetwork", "hostPID", "hostPort", "initialDelaySeconds", "readOnly", "stdin", "stdinOnce", "tty"]
+)
+_MAPS = frozenset({"annotations", "labels", "matchLabels", "nodeSelector", "volumeAttributes"})
 _NOT_COPIED = frozenset(
     {
         "kubectl.kubernetes.io/last-applied-configuration",
@@ -90,21 +94,38 @@ def _number(text: str | None) -> int | None:
 
 def split_new(deployment: KubeObject, sets: Iterable[SetView]) -> tuple[SetView | None, tuple[SetView, ...]]:
     """The set with the Deployment's present template (the oldest of several), and the others, oldest first."""
-    template = _without_hash(deployment["spec"]["template"])
+    template = _meaning(deployment["spec"]["template"])
     ordered = sorted(sets, key=lambda each: (each.created, each.name))
-    new = next((each for each in ordered if _without_hash(each.obj["spec"]["template"]) == template), None)
+    new = next((each for each in ordered if _meaning(each.obj["spec"]["template"]) == template), None)
     return new, tuple(each for each in ordered if each is not new)
 
 
-def _without_hash(template: KubeObject) -> KubeObject:
+def _meaning(template: KubeObject) -> Any:
+    """What a template says, to compare: without its hash, and without what Kubernetes' clients leave out when empty.
+
+    A client with types of its own (``kubectl rollout undo`` is one) sends back less than it has read, and no pod is to
+    be replaced for that.
+    """
     metadata = template.get("metadata") or {}
     labels = {key: value for key, value in (metadata.get("labels") or {}).items() if key != POD_TEMPLATE_HASH}
-    return {**template, "metadata": {**metadata, "labels": labels}}
+    return _filled({**template, "metadata": {**metadata, "labels": labels}})
+
+
+def _filled(value: Any, key: str = "") -> Any:
+    """``value`` without empty fields, None if nothing is left of it."""
+    if key in _MAPS:
+        return value or None
+    if isinstance(value, dict):
+        parts = ((name, _filled(part, name)) for name, part in value.items())
+        return {name: part for name, part in parts if part is not None} or None
+    if isinstance(value, list):
+        return [_filled(part) for part in value] or None
+    return None if value == "" or (not value and key in _LEFT_OUT_WHEN_ZERO) else value
 
 
 def same_template(deployment: KubeObject, replica_set: KubeObject) -> bool:
     """Whether the set was made from the Deployment's present template."""
-    return _without_hash(deployment["spec"]["template"]) == _without_hash(replica_set["spec"]["template"])
+    return bool(_meaning(deployment["spec"]["template"]) == _meaning(replica_set["spec"]["template"]))
 
 
 def next_revision(olds: Sequence[SetView]) -> int:

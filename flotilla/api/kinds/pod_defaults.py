@@ -61,6 +61,8 @@ def _default_field_references(entries: list[KubeObject]) -> None:
 def _default_container(container: KubeObject) -> None:
     if container.get("image"):
         fill(container, "imagePullPolicy", pull_policy(container["image"]))
+    if container.get("resources") is None:
+        container["resources"] = {}
     fill(container, "terminationMessagePath", "/dev/termination-log")
     fill(container, "terminationMessagePolicy", "File")
     for port in container.get("ports") or ():

@@ -142,6 +142,22 @@ def test_a_rolled_back_template_becomes_the_newest_revision() -> None:
     assert planned.annotations == {"deployment.kubernetes.io/revision": "3"}
 
 
+@pytest.mark.parametrize(
+    ("extra", "same"),
+    [
+        ({"env": []}, True),
+        ({"tty": False, "resources": {}}, True),
+        ({"env": [{"name": "A", "value": ""}]}, False),
+        ({"securityContext": {"runAsNonRoot": False}}, False),
+    ],
+)
+def test_a_template_is_compared_by_what_it_says(extra: KubeObject, same: bool) -> None:
+    """A typed client's update, which leaves empty fields out, starts no rollout; any other difference does."""
+    deployment = _deployment()
+    deployment["spec"]["template"]["spec"]["containers"][0] |= extra
+    assert (_plan(deployment, _set("1", "app:1", 4)).create is None) is same
+
+
 def _progressing(reason: str, *, age_s: float, status: str = "True") -> KubeObject:
     moment = format_time(NOW - timedelta(seconds=age_s))
     times = {"lastUpdateTime": moment, "lastTransitionTime": moment}

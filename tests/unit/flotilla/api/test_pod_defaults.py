@@ -54,6 +54,7 @@ def test_pod_defaults(sample: Sample, written: Written) -> None:
         "name": "web",
         "image": "web:1",
         "imagePullPolicy": "IfNotPresent",
+        "resources": {},
         "terminationMessagePath": "/dev/termination-log",
         "terminationMessagePolicy": "File",
     }
