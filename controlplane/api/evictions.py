@@ -19,11 +19,10 @@ from controlplane.api.operations import Operations, WriteOptions
 from controlplane.api.request_kinds import EVICTION, EVICTION_V1BETA1, read_request
 from controlplane.api.responses import created_status
 from flotilla.api.conditions import set_condition
-from flotilla.api.disruptions import allow_disruptions
+from flotilla.api.disruptions import allow_disruptions, covers
 from flotilla.api.errors import ApiError, bad_request, forbidden
 from flotilla.api.objects import KubeObject, format_time, is_deleting
 from flotilla.api.resources import POD_DISRUPTION_BUDGETS, PODS
-from flotilla.api.selectors import label_selector_of
 from flotilla.api.workloads import pod_is_ready
 
 MANAGER = "flotilla-eviction"
@@ -103,7 +102,7 @@ class Evictor:
     def _budgets_of(self, pod: KubeObject) -> list[KubeObject]:
         labels = pod["metadata"].get("labels") or {}
         entries = self._operations.cache.list(POD_DISRUPTION_BUDGETS, pod["metadata"]["namespace"])
-        return [entry.obj for entry in entries if _covers(entry.obj, labels)]
+        return [entry.obj for entry in entries if covers(entry.obj, labels)]
 
     async def _take_disruption(self, budget: KubeObject, pod: KubeObject, *, dry_run: bool) -> None:
         metadata = budget["metadata"]
@@ -142,11 +141,6 @@ class Evictor:
 def _at_version_of(pod: KubeObject, options: DeleteOptions) -> DeleteOptions:
     version = options.resource_version or pod["metadata"]["resourceVersion"]
     return replace(options, resource_version=version)
-
-
-def _covers(budget: KubeObject, labels: dict[str, str]) -> bool:
-    selector = (budget.get("spec") or {}).get("selector")
-    return selector is not None and label_selector_of(selector).matches(labels)
 
 
 def _spares_unready(budget: KubeObject) -> bool:

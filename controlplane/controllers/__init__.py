@@ -15,6 +15,7 @@ from controlplane.controllers import (
     taint_eviction,
 )
 from controlplane.controllers.deployment import controller as deployment
+from controlplane.controllers.disruption import controller as disruption
 from controlplane.controllers.endpoints import controller as endpoints
 from controlplane.controllers.node_lifecycle import NodeLifecycle, NodeLiveness
 from controlplane.controllers.replica_set import controller as replica_set
@@ -58,6 +59,12 @@ def build_controllers(
             cache=cache,
             resources=replica_set.RESOURCES,
             workers=8,
+        ),
+        Controller(
+            "disruption",
+            disruption.DisruptionReconciler(cache, objects, recorder, clock=clock),
+            cache=cache,
+            resources=disruption.RESOURCES,
         ),
         Controller(
             "garbage-collector",

@@ -5,12 +5,21 @@ The disruption controller and the evictions that use its figures up write it in 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 from flotilla.api.conditions import set_condition
 from flotilla.api.objects import KubeObject
+from flotilla.api.selectors import label_selector_of
 
 CONDITION = "DisruptionAllowed"
+
+
+def covers(budget: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
+    """Whether the budget selects pods with these labels; an empty selector selects all, none selects none."""
+    selector = (budget.get("spec") or {}).get("selector")
+    return selector is not None and label_selector_of(selector).matches(labels)
 
 
 def allow_disruptions(budget: KubeObject, allowed: int, *, now: datetime) -> None:
