@@ -16,7 +16,7 @@ from controlplane.api.call import Call
 from controlplane.api.list_options import Continuation, ListOptions, read_list_options
 from controlplane.api.persistence import store_errors
 from controlplane.api.selection import Selection, indexed, read_selection, select
-from controlplane.api.tables import Breather
+from controlplane.api.turns import Breather
 from controlplane.api.views import viewed_entry
 from controlplane.store.cache import Cache, Entry
 from controlplane.store.keys import after, resource_prefix

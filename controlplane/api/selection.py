@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from controlplane.api.call import Call
-from controlplane.api.tables import Breather
+from controlplane.api.turns import Breather
 from controlplane.api.views import served_object, viewed_entry
 from controlplane.store.cache import Cache, Entry
 from flotilla.api.errors import bad_request

@@ -5,9 +5,7 @@ Both are rendered from cached bytes. Rendering many rows lets other work run eve
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -15,14 +13,14 @@ from typing import Any
 import msgspec
 
 from controlplane.api.negotiation import Form
+from controlplane.api.turns import Breather
 from controlplane.store.cache import Entry
 from flotilla.api.errors import bad_request
-from flotilla.api.objects import KubeObject, encode
+from flotilla.api.objects import KubeObject, decode, encode
 from flotilla.api.registry import Column, Resource
 
 logger = logging.getLogger(__name__)
 
-HOLD_LOOP_S = 0.004
 PIECE_BYTES = 128 * 1024
 INCLUDE = ("Metadata", "Object", "None")
 
@@ -32,18 +30,6 @@ class _Head(msgspec.Struct):
 
 
 _heads = msgspec.json.Decoder(_Head)
-
-
-class Breather:
-    """Gives the loop to others once a step has held it for :data:`HOLD_LOOP_S`."""
-
-    def __init__(self) -> None:
-        self._since_s = time.monotonic()
-
-    async def breathe(self) -> None:
-        if time.monotonic() - self._since_s > HOLD_LOOP_S:
-            await asyncio.sleep(0)
-            self._since_s = time.monotonic()
 
 
 def check_include(include: str) -> str:
@@ -82,9 +68,17 @@ def _cell(column: Column, obj: KubeObject, now: datetime) -> Any:
         return "<unknown>"
 
 
-def table_row(columns: Sequence[Column], obj: KubeObject, data: bytes, *, include: str, version: str) -> bytes:
+def table_row(
+    columns: Sequence[Column],
+    obj: KubeObject,
+    data: bytes,
+    *,
+    include: str,
+    version: str,
+    now: datetime | None = None,
+) -> bytes:
     """One row: the cells and, as ``include`` says, the object, its metadata or nothing."""
-    now = datetime.now(UTC)
+    now = now or datetime.now(UTC)
     cells = encode([_cell(column, obj, now) for column in columns])
     if include == "None":
         return b'{"cells":' + cells + b"}"
@@ -118,7 +112,8 @@ async def render_list(
     if form.kind == "Table":
         head = {"kind": "Table", "apiVersion": form.api_version, "metadata": metadata}
         head["columnDefinitions"] = column_definitions(resource.columns)
-        return await _pieces(head, "rows", (_row_of(resource, entry, form, include) for entry in entries))
+        now = datetime.now(UTC)
+        return await _pieces(head, "rows", (_row_of(resource, entry, form, include, now) for entry in entries))
     if form.kind:
         head = {"kind": "PartialObjectMetadataList", "apiVersion": form.api_version, "metadata": metadata}
         return await _pieces(head, "items", (partial_metadata(entry.data, form.version) for entry in entries))
@@ -126,8 +121,11 @@ async def render_list(
     return await _pieces(head, "items", (entry.data for entry in entries))
 
 
-def _row_of(resource: Resource, entry: Entry, form: Form, include: str) -> bytes:
-    return table_row(resource.columns, entry.obj, entry.data, include=include, version=form.version)
+def _row_of(resource: Resource, entry: Entry, form: Form, include: str, now: datetime) -> bytes:
+    """A row of many: decoded for it alone if need be, so that what others need stays decoded."""
+    data = entry.data
+    obj = entry.decoded or decode(data)
+    return table_row(resource.columns, obj, data, include=include, version=form.version, now=now)
 
 
 async def _pieces(head: KubeObject, field: str, items: Iterable[bytes]) -> list[bytes]:

@@ -22,7 +22,8 @@ from controlplane.api.list_options import WatchOptions, read_watch_options
 from controlplane.api.lists import Lister
 from controlplane.api.responses import JSON_CONTENT, add_warnings
 from controlplane.api.selection import candidates, read_selection, select
-from controlplane.api.tables import HOLD_LOOP_S, check_include
+from controlplane.api.tables import check_include
+from controlplane.api.turns import SLICE_S
 from controlplane.api.watch_events import EventEncoder, error_event
 from controlplane.store.cache import Cache, Entry, ResetError, Subscription, SubscriptionError
 from controlplane.store.store import CompactedError, FutureRevisionError
@@ -130,7 +131,7 @@ class Pump:
             asyncio.get_running_loop().call_soon(self._run)
 
     def _run(self) -> None:
-        until_s = time.monotonic() + HOLD_LOOP_S
+        until_s = time.monotonic() + SLICE_S
         ready = self._ready
         while ready:
             for _ in range(min(len(ready), _LOOKS_AT_THE_CLOCK)):

@@ -84,6 +84,11 @@ class Entry:
             self._decoded.hold(self)
         return self._obj
 
+    @property
+    def decoded(self) -> KubeObject | None:
+        """The decoded object if it is held just now, as :attr:`obj`; for readers who need each object once."""
+        return self._obj
+
     def copy(self) -> KubeObject:
         """The decoded object, the caller's own."""
         obj: KubeObject = decode(self.data)

@@ -121,15 +121,32 @@ def summarize(pod: Mapping[str, Any]) -> PodSummary:
     )
 
 
+class _Row:
+    """The summary of the row that is being made: three cells are parts of it."""
+
+    def __init__(self) -> None:
+        self._pod: KubeObject = {}
+        self._now: datetime | None = None
+        self._summary: PodSummary | None = None
+
+    def summary(self, pod: KubeObject, now: datetime) -> PodSummary:
+        if self._summary is None or self._pod is not pod or self._now is not now:
+            self._pod, self._now, self._summary = pod, now, summarize(pod)
+        return self._summary
+
+
+_row = _Row()
+
+
 def _restarts(pod: KubeObject, now: datetime) -> str:
-    summary = summarize(pod)
+    summary = _row.summary(pod, now)
     if summary.restarts and summary.last_restart:
         return f"{summary.restarts} ({time_since(summary.last_restart, now)} ago)"
     return str(summary.restarts)
 
 
 def _ready(pod: KubeObject, now: datetime) -> str:
-    summary = summarize(pod)
+    summary = _row.summary(pod, now)
     return f"{summary.ready}/{summary.total}"
 
 
@@ -142,7 +159,9 @@ def _gates(pod: KubeObject, now: datetime) -> str:
 COLUMNS = (
     NAME,
     column("Ready", _ready, description="The aggregate readiness state of this pod for accepting traffic."),
-    column("Status", lambda pod, now: summarize(pod).status, description="The aggregate status of the containers."),
+    column(
+        "Status", lambda pod, now: _row.summary(pod, now).status, description="The aggregate status of the containers."
+    ),
     column("Restarts", _restarts, description="The number of times the containers in this pod have been restarted."),
     AGE,
     column("IP", lambda pod, now: status_of(pod).get("podIP") or NONE, description="The pod's address.", wide=True),
