@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from controlplane.api.patch.json_patch import apply_json_patch
 from controlplane.api.patch.merge_patch import apply_merge_patch
 from controlplane.api.patch.strategic import apply_strategic_patch
-from controlplane.api.schema import root_schema
+from controlplane.api.schema import TypeSchema, root_schema
 
 DEPLOYMENT = root_schema("io.k8s.api.apps.v1.Deployment")
 
@@ -118,7 +118,7 @@ def _containers(deployment: Any) -> dict[str, str]:
 
 @given(deployments(), st.lists(names, unique=True, max_size=4))
 def test_an_order_only_sorts(document: Any, order: list[str]) -> None:
-    """$setElementOrder changes no item, sorts those that it lists and leaves the others in their places."""
+    """$setElementOrder changes no item, sorts those that it lists and keeps the others among themselves."""
     directive = {"$setElementOrder/containers": [{"name": name} for name in order]}
     patch = {"spec": {"template": {"spec": directive}}}
     before = list(_containers(document))
@@ -126,5 +126,57 @@ def test_an_order_only_sorts(document: Any, order: list[str]) -> None:
     assert _containers(result) == _containers(document)
     after = list(_containers(result))
     assert [name for name in after if name in order] == [name for name in order if name in before]
-    unlisted = [name if name not in order else None for name in before]
-    assert unlisted == [name if name not in order else None for name in after]
+    assert [name for name in after if name not in order] == [name for name in before if name not in order]
+
+
+def _difference(source: dict[str, Any], target: dict[str, Any], schema: TypeSchema) -> dict[str, Any]:
+    """The patch that leads from one object to another, as kubectl computes it."""
+    patch: dict[str, Any] = {name: None for name in source if name not in target}
+    for name, value in target.items():
+        before, inner = source.get(name), schema.field(name)
+        if value == before:
+            continue
+        if isinstance(value, dict) and isinstance(before, dict):
+            patch[name] = _difference(before, value, inner)
+        elif isinstance(value, list) and isinstance(before, list) and "merge" in inner.patch_strategies:
+            patch |= _list_difference(name, before, value, inner)
+        else:
+            patch[name] = value
+    return patch
+
+
+def _list_difference(name: str, source: list[Any], target: list[Any], schema: TypeSchema) -> dict[str, Any]:
+    key = schema.merge_key
+    if not key:
+        gone = [item for item in source if item not in target]
+        added = [item for item in target if item not in source]
+        patch = {f"$setElementOrder/{name}": target}
+        return patch | ({name: added} if added else {}) | ({f"$deleteFromPrimitiveList/{name}": gone} if gone else {})
+    before = {item[key]: item for item in source}
+    kept = {item[key] for item in target}
+    changed: list[Any] = []
+    for item in target:
+        if item[key] not in before:
+            changed.append(item)
+        elif item != before[item[key]]:
+            changed.append(_difference(before[item[key]], item, schema.element) | {key: item[key]})
+    changed += [{"$patch": "delete", key: each} for each in before if each not in kept]
+    order = {f"$setElementOrder/{name}": [{key: item[key]} for item in target]}
+    return order | ({name: changed} if changed else {})
+
+
+@given(deployments(), deployments())
+def test_a_difference_leads_to_its_target(source: Any, target: Any) -> None:
+    """The patch that kubectl computes between two objects makes the one of the other, order of lists included."""
+    assert apply_strategic_patch(source, _difference(source, target, DEPLOYMENT), DEPLOYMENT) == target
+
+
+@given(deployments(), deployments(), deployments())
+def test_a_difference_leaves_what_others_added(source: Any, target: Any, extra: Any) -> None:
+    """Containers that somebody else added meanwhile are still there, and the patch's own are as it says."""
+    others = {f"other-{item['name']}": item for item in extra["spec"]["template"]["spec"]["containers"]}
+    live = copy.deepcopy(source)
+    containers = live["spec"]["template"]["spec"]["containers"]
+    containers += [item | {"name": name} for name, item in others.items()]
+    result = _containers(apply_strategic_patch(live, _difference(source, target, DEPLOYMENT), DEPLOYMENT))
+    assert result == _containers(target) | {name: item["image"] for name, item in others.items()}

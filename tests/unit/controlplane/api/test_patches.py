@@ -109,8 +109,8 @@ def test_items_are_paired_by_the_merge_key() -> None:
     patch = template({"name": "a", "image": "2"}, {"name": "c", "image": "1"})
     assert containers_of(apply_strategic_patch(document, patch, DEPLOYMENT)) == [
         {"name": "a", "image": "2", "args": ["x"]},
-        {"name": "b", "image": "1"},
         {"name": "c", "image": "1"},
+        {"name": "b", "image": "1"},
     ]
 
 
@@ -138,12 +138,12 @@ def test_an_object_is_replaced_or_emptied_by_directive() -> None:
 
 
 def test_the_order_of_items_follows_the_directive() -> None:
-    """$setElementOrder sorts the items that it lists, the server's own stay where they are."""
+    """$setElementOrder sorts the items that it lists, the server's own stay before what they stood before."""
     document = template({"name": "a"}, {"name": "mine"}, {"name": "b"})
     patch = template({"name": "b", "image": "2"})
     patch["spec"]["template"]["spec"]["$setElementOrder/containers"] = [{"name": "b"}, {"name": "a"}]
     patched = containers_of(apply_strategic_patch(document, patch, DEPLOYMENT))
-    assert [item["name"] for item in patched] == ["b", "mine", "a"]
+    assert [item["name"] for item in patched] == ["mine", "b", "a"]
 
 
 def test_lists_of_scalars_are_merged_and_deleted_from() -> None:
@@ -174,6 +174,61 @@ def test_null_removes_a_field() -> None:
     assert patched == {"spec": {"replicas": 1, "selector": {}}}
 
 
+def test_a_new_item_comes_before_what_it_does_not_name() -> None:
+    """The example of Kubernetes' page on kubectl patch: the patch's container is first."""
+    document = template({"name": "patch-demo-ctr", "image": "nginx"})
+    patched = containers_of(apply_strategic_patch(document, template({"name": "ctr-2", "image": "redis"}), DEPLOYMENT))
+    assert [item["name"] for item in patched] == ["ctr-2", "patch-demo-ctr"]
+
+
+@pytest.mark.parametrize(
+    ("live", "patch", "order", "expected"),
+    [
+        ("ab", "b", None, "ab"),
+        ("ab", "ba", None, "ba"),
+        ("ab", "c", None, "cab"),
+        ("abc", "xc", None, "xabc"),
+        ("abc", "", "ca", "bca"),
+        ("ab", "c", "cab", "cab"),
+        ("abd", "c", "acb", "acbd"),
+    ],
+)
+def test_the_order_of_merged_items(live: str, patch: str, order: str | None, expected: str) -> None:
+    """The patch's items are in its order, the others where the stored order puts them between."""
+    body = template(*({"name": name} for name in patch))
+    if order is not None:
+        body["spec"]["template"]["spec"]["$setElementOrder/containers"] = [{"name": name} for name in order]
+    if not patch:
+        del body["spec"]["template"]["spec"]["containers"]
+    patched = containers_of(apply_strategic_patch(template(*({"name": name} for name in live)), body, DEPLOYMENT))
+    assert "".join(item["name"] for item in patched) == expected
+
+
+def test_a_list_is_replaced_by_what_stands_beside_the_directive() -> None:
+    """Wherever the directive stands, and whatever else is in its item."""
+    document = template({"name": "a"}, {"name": "b"})
+    for directive in ({"$patch": "replace"}, {"$patch": "replace", "name": "a", "image": "ignored"}):
+        patched = apply_strategic_patch(document, template({"name": "c"}, directive), DEPLOYMENT)
+        assert containers_of(patched) == [{"name": "c"}]
+
+
+def test_items_of_one_merge_key_are_told_apart_by_nothing_else() -> None:
+    """Two ports of one number: a patch changes the first, a deletion takes both, as in Kubernetes."""
+    ports = [{"containerPort": 53, "protocol": "UDP"}, {"containerPort": 53, "protocol": "TCP"}]
+    document = template({"name": "dns", "ports": ports})
+    named = template({"name": "dns", "ports": [{"containerPort": 53, "name": "x"}]})
+    patched = containers_of(apply_strategic_patch(document, named, DEPLOYMENT))[0]["ports"]
+    assert [port.get("name") for port in patched] == ["x", None]
+    gone = template({"name": "dns", "ports": [{"containerPort": 53, "$patch": "delete"}]})
+    assert containers_of(apply_strategic_patch(document, gone, DEPLOYMENT))[0]["ports"] == []
+
+
+def test_nested_directives_in_what_is_new() -> None:
+    """Nothing of them is stored where there is nothing to merge with."""
+    patch = {"spec": {"template": {"$patch": "delete"}, "strategy": {"$retainKeys": ["type"], "type": "Recreate"}}}
+    assert apply_strategic_patch({}, patch, DEPLOYMENT) == {"spec": {"strategy": {"type": "Recreate"}}}
+
+
 @pytest.mark.parametrize(
     "patch",
     [
@@ -181,6 +236,10 @@ def test_null_removes_a_field() -> None:
         {"spec": {"$patch": "unknown"}},
         {"spec": {"strategy": {"type": "Recreate", "$retainKeys": []}}},
         {"spec": {"template": {"spec": {"containers": [{"image": "no name"}]}}}},
+        {"spec": {"template": {"spec": {"containers": [{"$patch": "delete"}]}}}},
+        {"spec": {"template": {"spec": {"containers": [{"name": "a", "$patch": "merge"}]}}}},
+        {"spec": {"template": {"spec": {"containers": [{"name": "a", "$patch": "what"}]}}}},
+        {"spec": {"template": {"spec": {"containers": [{"name": "a"}], "$setElementOrder/containers": []}}}},
         {"metadata": {"$deleteFromPrimitiveList/finalizers": "a"}},
     ],
 )
