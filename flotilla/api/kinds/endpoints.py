@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from flotilla.api.errors import FieldError
+from flotilla.api.kinds.addresses import endpoint_address_faults
 from flotilla.api.kinds.faults import (
     IMMUTABLE,
     duplicate,
     each_invalid,
+    forbidden,
     invalid,
     not_among,
     out_of_range,
@@ -23,19 +25,22 @@ from flotilla.api.kinds.metadata import (
     no_warnings,
     prepare_plain,
     prepare_plain_update,
+    validate_labels,
     validate_metadata,
 )
 from flotilla.api.kinds.pod_defaults import fill
-from flotilla.api.kinds.pod_spec import is_address
 from flotilla.api.kinds.resource import Strategy
-from flotilla.api.names import dns_label_faults, dns_subdomain_faults
+from flotilla.api.names import dns_label_faults, dns_subdomain_faults, label_value_faults, qualified_name_faults
 from flotilla.api.objects import KubeObject
 
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
 _ADDRESS_TYPES = ("FQDN", "IPv4", "IPv6")
 _MOST_ENDPOINTS = 1000
 _MOST_ADDRESSES = 100
-_MOST_PORTS = 100
+_MOST_PORTS = 20000
+_MOST_HINTS = 8
+_MOST_TOPOLOGY = 16
+_NO_HOST_NAME = "may not be set: use nodeName"
 
 
 def _default_endpoints(endpoints: KubeObject) -> None:
@@ -54,7 +59,17 @@ def _validate_port(port: Mapping[str, Any], path: str) -> list[FieldError]:
     name = port.get("name")
     errors = each_invalid(f"{path}.name", name, dns_label_faults(name)) if name else []
     errors += out_of_range(f"{path}.port", port.get("port"), 1, 65535)
-    return errors + not_among(f"{path}.protocol", port.get("protocol"), _PROTOCOLS)
+    errors += not_among(f"{path}.protocol", port.get("protocol"), _PROTOCOLS)
+    protocol = port.get("appProtocol")
+    return errors + (each_invalid(f"{path}.appProtocol", protocol, qualified_name_faults(protocol)) if protocol else [])
+
+
+def _validate_address(address: Mapping[str, Any], path: str) -> list[FieldError]:
+    errors = endpoint_address_faults(address.get("ip") or "", f"{path}.ip")
+    for field, faults in (("hostname", dns_label_faults), ("nodeName", dns_subdomain_faults)):
+        if address.get(field):
+            errors += each_invalid(f"{path}.{field}", address[field], faults(address[field]))
+    return errors
 
 
 def _validate_subset(subset: Mapping[str, Any], path: str) -> list[FieldError]:
@@ -64,12 +79,13 @@ def _validate_subset(subset: Mapping[str, Any], path: str) -> list[FieldError]:
         errors.append(required(path, "must specify `addresses` or `notReadyAddresses`"))
     for field in ("addresses", "notReadyAddresses"):
         for index, address in enumerate(subset.get(field) or ()):
-            if not is_address(address.get("ip") or ""):
-                errors.append(invalid(f"{path}.{field}[{index}].ip", address.get("ip"), "must be a valid IP address"))
+            errors += _validate_address(address, f"{path}.{field}[{index}]")
     for index, port in enumerate(ports):
         errors += _validate_port(port, f"{path}.ports[{index}]")
         if len(ports) > 1 and not port.get("name"):
             errors.append(required(f"{path}.ports[{index}].name"))
+        if not port.get("protocol"):
+            errors.append(required(f"{path}.ports[{index}].protocol"))
     return errors
 
 
@@ -80,30 +96,65 @@ def _validate_endpoints(endpoints: KubeObject, old: KubeObject | None) -> list[F
     return errors
 
 
-def _is_of_type(address: str, address_type: str) -> bool:
+def _slice_address_faults(address: str, address_type: str, path: str) -> list[FieldError]:
     if address_type == "FQDN":
-        return not dns_subdomain_faults(address)
+        return each_invalid(path, address, dns_subdomain_faults(address.removesuffix(".")))
     try:
-        return ipaddress.ip_address(address).version == int(address_type[-1])
+        fits = ipaddress.ip_address(address).version == int(address_type[-1])
     except ValueError:
-        return False
+        fits = False
+    if not fits:
+        return [invalid(path, address, f"must be a valid {address_type} address")]
+    return endpoint_address_faults(address, path)
+
+
+def _validate_hints(hints: Mapping[str, Any], path: str) -> list[FieldError]:
+    errors: list[FieldError] = []
+    for field in ("forZones", "forNodes"):
+        entries = hints.get(field) or []
+        if len(entries) > _MOST_HINTS:
+            errors.append(too_many(f"{path}.{field}", len(entries), _MOST_HINTS))
+        names = [entry.get("name") or "" for entry in entries[:_MOST_HINTS]]
+        for index, name in enumerate(names):
+            where = f"{path}.{field}[{index}].name"
+            faults = label_value_faults(name) if field == "forZones" else dns_subdomain_faults(name)
+            if not name:
+                errors.append(required(where))
+            elif name in names[:index]:
+                errors.append(duplicate(where, name))
+            else:
+                errors += each_invalid(where, name, faults)
+    return errors
+
+
+def _validate_slice_endpoint(endpoint: Mapping[str, Any], address_type: str, path: str) -> list[FieldError]:
+    addresses = endpoint.get("addresses") or []
+    errors = [] if addresses else [required(f"{path}.addresses", "must contain at least 1 address")]
+    if len(addresses) > _MOST_ADDRESSES:
+        errors.append(too_many(f"{path}.addresses", len(addresses), _MOST_ADDRESSES))
+    for index, address in enumerate(addresses):
+        errors += _slice_address_faults(address, address_type, f"{path}.addresses[{index}]")
+    for field, faults in (("hostname", dns_label_faults), ("nodeName", dns_subdomain_faults)):
+        if endpoint.get(field):
+            errors += each_invalid(f"{path}.{field}", endpoint[field], faults(endpoint[field]))
+    topology = endpoint.get("deprecatedTopology") or {}
+    if len(topology) > _MOST_TOPOLOGY:
+        errors.append(too_many(f"{path}.deprecatedTopology", len(topology), _MOST_TOPOLOGY))
+    if "kubernetes.io/hostname" in topology:
+        errors.append(forbidden(f"{path}.deprecatedTopology[kubernetes.io/hostname]", _NO_HOST_NAME))
+    errors += validate_labels(topology, f"{path}.deprecatedTopology")
+    return errors + _validate_hints(endpoint.get("hints") or {}, f"{path}.hints")
 
 
 def _validate_slice_endpoints(slice_: KubeObject, address_type: str) -> list[FieldError]:
     endpoints = slice_.get("endpoints") or []
     if len(endpoints) > _MOST_ENDPOINTS:
         return [too_many("endpoints", len(endpoints), _MOST_ENDPOINTS)]
-    errors: list[FieldError] = []
-    for index, endpoint in enumerate(endpoints):
-        path, addresses = f"endpoints[{index}].addresses", endpoint.get("addresses") or []
-        if not addresses:
-            errors.append(required(path, "must contain at least 1 address"))
-        if len(addresses) > _MOST_ADDRESSES:
-            errors.append(too_many(path, len(addresses), _MOST_ADDRESSES))
-        for number, address in enumerate(addresses):
-            if not _is_of_type(address, address_type):
-                errors.append(invalid(f"{path}[{number}]", address, f"must be a valid {address_type} address"))
-    return errors
+    return [
+        error
+        for index, endpoint in enumerate(endpoints)
+        for error in _validate_slice_endpoint(endpoint, address_type, f"endpoints[{index}]")
+    ]
 
 
 def _validate_slice(slice_: KubeObject, old: KubeObject | None) -> list[FieldError]:

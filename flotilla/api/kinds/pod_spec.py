@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flotilla.api.errors import FieldError
+from flotilla.api.kinds.addresses import ADDRESS_FAULT
 from flotilla.api.kinds.faults import (
     duplicate,
     each_invalid,
@@ -36,7 +37,6 @@ _LONGEST_SEARCHES = 2048
 _LONGEST_HOST_NAME = 64
 _SYSTEMS = ("linux", "windows")
 _PREEMPTION_POLICIES = ("PreemptLowerPriority", "Never")
-_ADDRESS_FAULT = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
 
 
 def is_address(text: str) -> bool:
@@ -76,7 +76,7 @@ def _validate_dns(spec: Mapping[str, Any], path: str) -> list[FieldError]:
         errors.append(invalid(f"{where}.nameservers", servers, why))
     for index, server in enumerate(servers):
         if not is_address(server):
-            errors.append(invalid(f"{where}.nameservers[{index}]", server, _ADDRESS_FAULT))
+            errors.append(invalid(f"{where}.nameservers[{index}]", server, ADDRESS_FAULT))
     errors += _validate_searches((config or {}).get("searches") or [], f"{where}.searches")
     options = (config or {}).get("options") or ()
     return errors + [
@@ -107,7 +107,7 @@ def _validate_host_aliases(spec: Mapping[str, Any], path: str) -> list[FieldErro
     for index, alias in enumerate(spec.get("hostAliases") or ()):
         where = f"{path}.hostAliases[{index}]"
         if not is_address(alias.get("ip") or ""):
-            errors.append(invalid(f"{where}.ip", alias.get("ip"), _ADDRESS_FAULT))
+            errors.append(invalid(f"{where}.ip", alias.get("ip"), ADDRESS_FAULT))
         for number, name in enumerate(alias.get("hostnames") or ()):
             errors += each_invalid(f"{where}.hostnames[{number}]", name, dns_subdomain_faults(name))
     return errors

@@ -93,7 +93,9 @@ def _drop_what_the_type_lost(spec: KubeObject, was: Mapping[str, Any]) -> None:
     if was.get("type") in _WITH_NODE_PORTS and spec.get("type") not in _WITH_NODE_PORTS and not spec.get("externalIPs"):
         spec.pop("externalTrafficPolicy", None)
     if was.get("type") == "LoadBalancer" and spec.get("type") != "LoadBalancer":
-        spec.pop("allocateLoadBalancerNodePorts", None)
+        for field in ("allocateLoadBalancerNodePorts", "loadBalancerClass", "healthCheckNodePort"):
+            if spec.get(field) == was.get(field):
+                spec.pop(field, None)
 
 
 def prepare_service_update(service: KubeObject, old: KubeObject) -> None:

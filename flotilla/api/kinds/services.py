@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flotilla.api.errors import FieldError
+from flotilla.api.kinds.addresses import endpoint_address_faults
 from flotilla.api.kinds.faults import (
     duplicate,
     each_invalid,
@@ -27,13 +28,17 @@ from flotilla.api.kinds.service_defaults import (
     has_node_ports,
     prepare_service_update,
 )
-from flotilla.api.names import dns1035_label_faults, dns_label_faults, dns_subdomain_faults
+from flotilla.api.names import dns1035_label_faults, dns_label_faults, dns_subdomain_faults, qualified_name_faults
 from flotilla.api.objects import KubeObject
 
 NODE_PORTS = range(30000, 32768)
 _TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
 _LONGEST_AFFINITY_S = 86400
+_FAMILIES = ("IPv4", "IPv6")
+_FAMILY_POLICIES = ("PreferDualStack", "RequireDualStack", "SingleStack")
+_DISTRIBUTIONS = ("PreferClose", "PreferSameNode", "PreferSameZone")
+_BALANCED_ONLY = "may only be used when `type` is 'LoadBalancer'"
 _IDLE_FIELDS = ("loadBalancerIP", "loadBalancerSourceRanges", "loadBalancerClass", "trafficDistribution")
 
 
@@ -52,9 +57,8 @@ def _validate_port(port: Mapping[str, Any], spec: Mapping[str, Any], path: str) 
     errors += not_among(f"{path}.protocol", port.get("protocol"), _PROTOCOLS)
     if port.get("targetPort") is not None:
         errors += validate_port_reference(port["targetPort"], f"{path}.targetPort")
-    if _is_headless(spec) and isinstance(port.get("targetPort"), int) and port["targetPort"] != number:
-        why = "must be equal to the value of 'port' when clusterIP = None"
-        errors.append(invalid(f"{path}.targetPort", port["targetPort"], why))
+    if port.get("appProtocol"):
+        errors += each_invalid(f"{path}.appProtocol", port["appProtocol"], qualified_name_faults(port["appProtocol"]))
     if node_port and not has_node_ports(spec):
         errors.append(forbidden(f"{path}.nodePort", f"may not be used when `type` is '{spec.get('type')}'"))
     elif node_port and node_port not in NODE_PORTS:
@@ -90,7 +94,8 @@ def _validate_addresses(spec: Mapping[str, Any]) -> list[FieldError]:
     given = spec.get("clusterIPs") or []
     if not has_cluster_ip(spec):
         why = "may not be set for ExternalName services"
-        return [forbidden(f"spec.{field}", why) for field in ("clusterIP", "clusterIPs") if spec.get(field)]
+        fields = ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy")
+        return [forbidden(f"spec.{field}", why) for field in fields if spec.get(field)]
     if given and given[0] != spec.get("clusterIP"):
         errors.append(invalid("spec.clusterIPs[0]", given[0], "first value must match `clusterIP`"))
     if len(given) > 1:
@@ -102,28 +107,97 @@ def _validate_addresses(spec: Mapping[str, Any]) -> list[FieldError]:
         except ValueError:
             errors.append(invalid("spec.clusterIP", address, "must be a valid IPv4 address"))
     elif _is_headless(spec) and spec.get("type") in ("NodePort", "LoadBalancer"):
-        errors.append(invalid("spec.clusterIP", "None", f"may not be set to 'None' for {spec['type']} services"))
-    for index, family in enumerate(spec.get("ipFamilies") or ()):
-        if family != "IPv4":
-            errors.append(invalid(f"spec.ipFamilies[{index}]", family, "not configured on this cluster"))
-    if spec.get("ipFamilyPolicy") == "RequireDualStack":
-        errors.append(
-            invalid("spec.ipFamilyPolicy", "RequireDualStack", "this cluster is not configured for dual-stack")
-        )
+        errors.append(invalid("spec.clusterIPs[0]", "None", f"may not be set to 'None' for {spec['type']} services"))
+    return errors
+
+
+def _validate_families(spec: Mapping[str, Any]) -> list[FieldError]:
+    """Faults of the address families; this cluster has IPv4 only."""
+    if not has_cluster_ip(spec):
+        return []
+    policy, families = spec.get("ipFamilyPolicy"), spec.get("ipFamilies") or []
+    errors = not_among("spec.ipFamilyPolicy", policy, _FAMILY_POLICIES)
+    for index, family in enumerate(families):
+        where = f"spec.ipFamilies[{index}]"
+        if family not in _FAMILIES:
+            errors.append(unsupported(where, family, _FAMILIES))
+        elif family != "IPv4" and not (_is_headless(spec) and not spec.get("selector")):
+            errors.append(invalid(where, family, "not configured on this cluster"))
+        if family in families[:index]:
+            errors.append(duplicate(where, family))
+    if policy == "RequireDualStack":
+        errors.append(invalid("spec.ipFamilyPolicy", policy, "this cluster is not configured for dual-stack services"))
+    return errors
+
+
+def _validate_affinity(spec: Mapping[str, Any]) -> list[FieldError]:
+    affinity, config = spec.get("sessionAffinity"), spec.get("sessionAffinityConfig")
+    where = "spec.sessionAffinityConfig"
+    if affinity == "None":
+        return [forbidden(where, "must not be set when session affinity is None")] if config is not None else []
+    if affinity != "ClientIP":
+        return [unsupported("spec.sessionAffinity", affinity, ("ClientIP", "None"))]
+    client = (config or {}).get("clientIP")
+    path = f"{where}.clientIP.timeoutSeconds"
+    if client is None or client.get("timeoutSeconds") is None:
+        return [required(path if client is not None else f"{where}.clientIP", "when session affinity type is ClientIP")]
+    if 0 < client["timeoutSeconds"] <= _LONGEST_AFFINITY_S:
+        return []
+    return [invalid(path, client["timeoutSeconds"], f"must be greater than 0 and less than {_LONGEST_AFFINITY_S}")]
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return "/" in text
+
+
+def _validate_load_balancer(spec: Mapping[str, Any]) -> list[FieldError]:
+    """Faults of the fields that only Services of the type LoadBalancer may have."""
+    balanced = spec.get("type") == "LoadBalancer"
+    ranges, name = spec.get("loadBalancerSourceRanges") or [], spec.get("loadBalancerClass")
+    path = "spec.LoadBalancerSourceRanges"
+    errors = [forbidden(path, _BALANCED_ONLY)] if ranges and not balanced else []
+    errors += [
+        invalid(f"{path}[{index}]", text, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)")
+        for index, text in enumerate(ranges)
+        if not _is_network(text.strip())
+    ]
+    if spec.get("allocateLoadBalancerNodePorts") is not None and not balanced:
+        errors.append(forbidden("spec.allocateLoadBalancerNodePorts", _BALANCED_ONLY))
+    if name is not None:
+        errors += each_invalid("spec.loadBalancerClass", name, qualified_name_faults(name))
+        if not balanced:
+            errors.append(forbidden("spec.loadBalancerClass", _BALANCED_ONLY))
+    port = spec.get("healthCheckNodePort")
+    if port and not (balanced and spec.get("externalTrafficPolicy") == "Local"):
+        why = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'"
+        errors.append(invalid("spec.healthCheckNodePort", port, why))
+    return errors
+
+
+def _validate_external_addresses(spec: Mapping[str, Any]) -> list[FieldError]:
+    errors: list[FieldError] = []
+    for index, text in enumerate(spec.get("externalIPs") or ()):
+        where = f"spec.externalIPs[{index}]"
+        errors += endpoint_address_faults(text, where)
     return errors
 
 
 def _validate_policies(spec: Mapping[str, Any]) -> list[FieldError]:
-    errors = not_among("spec.sessionAffinity", spec.get("sessionAffinity"), ("ClientIP", "None"))
-    errors += not_among("spec.internalTrafficPolicy", spec.get("internalTrafficPolicy"), ("Cluster", "Local"))
-    external = spec.get("externalTrafficPolicy")
-    errors += not_among("spec.externalTrafficPolicy", external, ("Cluster", "Local"))
-    if external and spec.get("type") not in ("NodePort", "LoadBalancer") and not spec.get("externalIPs"):
+    errors = not_among("spec.internalTrafficPolicy", spec.get("internalTrafficPolicy"), ("Cluster", "Local"))
+    external, distribution = spec.get("externalTrafficPolicy"), spec.get("trafficDistribution")
+    reached = spec.get("type") in ("NodePort", "LoadBalancer") or spec.get("externalIPs")
+    if external and not reached:
         why = "may only be set for externally-accessible services"
         errors.append(invalid("spec.externalTrafficPolicy", external, why))
-    timeout = ((spec.get("sessionAffinityConfig") or {}).get("clientIP") or {}).get("timeoutSeconds")
-    path = "spec.sessionAffinityConfig.clientIP.timeoutSeconds"
-    return errors + out_of_range(path, timeout, 1, _LONGEST_AFFINITY_S)
+    elif external and external not in ("Cluster", "Local"):
+        errors.append(unsupported("spec.externalTrafficPolicy", external, ("Cluster", "Local")))
+    if distribution is not None and distribution not in _DISTRIBUTIONS:
+        errors.append(unsupported("spec.trafficDistribution", distribution, _DISTRIBUTIONS))
+    return errors + _validate_affinity(spec)
 
 
 def _validate_external_name(spec: Mapping[str, Any]) -> list[FieldError]:
@@ -134,6 +208,9 @@ def _validate_external_name(spec: Mapping[str, Any]) -> list[FieldError]:
 
 
 def _validate_update(spec: Mapping[str, Any], was: Mapping[str, Any]) -> list[FieldError]:
+    both_balanced = spec.get("type") == was.get("type") == "LoadBalancer"
+    if both_balanced and spec.get("loadBalancerClass") != was.get("loadBalancerClass"):
+        return [invalid("spec.loadBalancerClass", spec.get("loadBalancerClass"), "may not change once set")]
     comparable = has_cluster_ip(spec) and has_cluster_ip(was) and was.get("clusterIP")
     if not comparable or spec.get("clusterIP") == was["clusterIP"]:
         return []
@@ -151,7 +228,8 @@ def _validate(service: KubeObject, old: KubeObject | None) -> list[FieldError]:
     if not has_cluster_ip(spec):
         errors += _validate_external_name(spec)
     errors += validate_labels(spec.get("selector") or {}, "spec.selector")
-    errors += _validate_ports(spec) + _validate_addresses(spec) + _validate_policies(spec)
+    errors += _validate_ports(spec) + _validate_addresses(spec) + _validate_families(spec) + _validate_policies(spec)
+    errors += _validate_load_balancer(spec) + _validate_external_addresses(spec)
     return errors if old is None else errors + _validate_update(spec, old["spec"])
 
 

@@ -66,7 +66,6 @@ CASES: list[tuple[Resource, KubeObject, str, str]] = [
         "does not match event.namespace",
     ),
     (LEASES, {"spec": {"leaseDurationSeconds": 0}}, "spec.leaseDurationSeconds", "must be greater than 0"),
-    (LEASES, {"spec": {"holderIdentity": ""}}, "spec.holderIdentity", "must not be empty"),
     (
         ENDPOINTS,
         {"subsets": [{"addresses": [{"ip": "x"}]}]},
