@@ -32,7 +32,6 @@ from nodeagent.join import Identity, IdentityFiles, establish, keep_valid
 from nodeagent.leftovers import Claims, clear_containers, clear_node, forget_boot
 from nodeagent.lifetime import current_lifetime
 from nodeagent.log_rotation import keep_logs_small
-from nodeagent.log_tunnel import LogTunnels
 from nodeagent.metrics.exposition import exposition, registry
 from nodeagent.metrics.listener import MetricsListener
 from nodeagent.metrics.sampler import Round, Sampler
@@ -45,6 +44,8 @@ from nodeagent.sandbox import ClusterFacts
 from nodeagent.service_sync import ServiceSync
 from nodeagent.session import ServerSession
 from nodeagent.settings import AgentSettings
+from nodeagent.streams.container_logs import LogReader
+from nodeagent.streams.tunnels import Tunnels
 from nodeagent.upward import Uplink
 from nodeagent.volumes.mounts import mount_tmpfs
 from nodeagent.worker import Worker
@@ -147,7 +148,8 @@ class Agent:
         )
         self._network: PodNetwork | None = None
         self._worker = Worker(self.assignments, self._parts.context, self._services)
-        self._tunnels = LogTunnels(self._worker, self._parts.starter)
+        logs = LogReader(self._worker, self._parts.starter)
+        self._tunnels = Tunnels(self._worker, self._parts.containers, logs)
         self._sampler = Sampler(self._parts.layout)
         self._files = IdentityFiles(settings.data_dir / "pki", ca_file=settings.ca_file)
         self._identity: Identity | None = None
@@ -297,7 +299,7 @@ class Agent:
             self._checkpointer.changed()
 
     def open_tunnel(self, request: pb.TunnelRequest, channel: Any) -> None:
-        if self._group is not None and request.WhichOneof("target") == "logs":
+        if self._group is not None:
             self._group.create_task(self._tunnels.serve(request, channel), name=f"tunnel {request.tunnel_id}")
 
     # ---- the node's network ----

@@ -186,6 +186,8 @@ class ContainerStarter:
             config,
             self.log_path(order.pod, name, run.attempt),
             terminal=bool(order.container.get("tty")),
+            stdin=bool(order.container.get("stdin")),
+            stdin_once=bool(order.container.get("stdinOnce")),
         )
         try:
             supervised = await self._containers.create(new)

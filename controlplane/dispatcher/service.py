@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -32,7 +31,6 @@ from controlplane.reconcile.events import EventRecorder
 from controlplane.reconcile.objects import Objects
 from controlplane.settings import ServerSettings
 from controlplane.store.cache import Cache
-from flotilla.api.objects import KubeObject
 from protos import dispatcher_pb2 as pb
 from protos import dispatcher_pb2_grpc
 from protos.unjoined import unjoined_authority
@@ -54,7 +52,7 @@ class PortInUseError(Exception):
 
 
 class DispatcherServer:
-    """Serves agents until cancelled. ``sessions`` is the node lifecycle's liveness; implements ``LogSource``."""
+    """Serves agents until cancelled. ``sessions`` is the node lifecycle's liveness, ``tunnels`` the way to nodes."""
 
     def __init__(
         self,
@@ -74,7 +72,7 @@ class DispatcherServer:
         self._settings = settings
         self._alive = AliveClock()
         self.sessions: Sessions[Session] = Sessions(self._alive)
-        self._tunnels = Tunnels(self.sessions)
+        self.tunnels = Tunnels(self.sessions)
         self._joining = Joining(cache, pki, clock=clock)
         renderer = Renderer()
         self._feed = Feed(cache, self.sessions, samples=samples, renderer=renderer)
@@ -96,10 +94,6 @@ class DispatcherServer:
     async def port(self) -> int:
         """The port that is listened on, once it is. PortInUseError."""
         return await asyncio.shield(self._listening)
-
-    def stream(self, pod: KubeObject, container: str, options: KubeObject) -> AsyncIterator[bytes]:
-        """A container's log; see :meth:`Tunnels.stream`."""
-        return self._tunnels.stream(pod, container, options)
 
     async def run(self) -> None:
         """Listen and serve until cancelled. PortInUseError."""
@@ -170,7 +164,7 @@ class DispatcherServer:
     async def Tunnel(self, _: Any, context: Any) -> None:  # noqa: N802
         """See ``protos/dispatcher.proto``."""
         node = await self._require_node(context)
-        await _finish(context, await self._tunnels.serve(node, _GrpcStream(context)))
+        await _finish(context, await self.tunnels.serve(node, _GrpcStream(context)))
 
     async def _require_node(self, context: Any) -> str:
         node = node_name(context.auth_context(), self._pki.authority)
@@ -193,5 +187,5 @@ class _GrpcStream:
         message = await self._context.read()
         return message if isinstance(message, Message) else None
 
-    async def write(self, message: pb.ServerMessage) -> None:
+    async def write(self, message: Message) -> None:
         await self._context.write(message)

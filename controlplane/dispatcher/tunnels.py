@@ -1,8 +1,8 @@
-"""Streams that the server asks an agent for: log streams now.
+"""Streams that the server asks an agent for: logs, commands, attached terminals, forwarded connections.
 
 The request goes down the node's session; the agent opens a Tunnel call that names the request's id, and the two sides
-are joined here by a short queue. A reader that is slow stops the agent's writes through HTTP/2 flow control; a reader
-that leaves ends the agent's call.
+are joined here by two short queues. Who reads slowly stops who writes through HTTP/2 flow control; a reader that leaves
+ends the agent's call.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Protocol
 
 import grpc
@@ -20,6 +21,7 @@ from controlplane.dispatcher.session import Session
 from controlplane.dispatcher.sessions import Sessions
 from flotilla.api.errors import ApiError, bad_request, internal, unavailable
 from flotilla.api.objects import KubeObject, decode, encode, name_of, namespace_of, uid_of
+from flotilla.api.streams import Chunk, StreamOptions
 from protos import dispatcher_pb2 as pb
 
 OPEN_TIMEOUT_S = 10.0
@@ -31,68 +33,105 @@ class FrameStream(Protocol):
 
     async def read(self) -> pb.TunnelFrame | None: ...
 
+    async def write(self, message: pb.TunnelFrame) -> None: ...
 
-class _Tunnel:
+
+class Tunnel:
+    """Implements :class:`controlplane.api.streams.source.NodeStream`."""
+
     def __init__(self, node: str) -> None:
         self.id = secrets.token_hex(16)
         self.node = node
         self.opened = asyncio.Event()
-        self.reader_left = asyncio.Event()
-        self.frames: asyncio.Queue[bytes] = asyncio.Queue(FRAMES_IN_FLIGHT)
-        self.ended = False
-        self.error: ApiError | None = None
+        self.closed = asyncio.Event()
+        self.incoming: asyncio.Queue[pb.TunnelFrame | None] = asyncio.Queue(FRAMES_IN_FLIGHT)
+        self.outgoing: asyncio.Queue[pb.TunnelFrame] = asyncio.Queue(FRAMES_IN_FLIGHT)
+        self._ended = False
+        self._error: ApiError | None = None
 
     def finish(self, error: ApiError | None) -> None:
-        """No more frames will come."""
-        if self.ended:
+        """No more frames will come, and none can be sent: whoever waits to send goes on."""
+        if self._ended:
             return
-        self.ended, self.error = True, error
-        if self.frames.empty():
-            self.frames.put_nowait(b"")
+        self._ended, self._error = True, error
+        while not self.outgoing.empty():
+            self.outgoing.get_nowait()
+        if self.incoming.empty():
+            self.incoming.put_nowait(None)
 
-    async def frame(self) -> bytes | None:
-        """The next frame; None after the last."""
-        if self.ended and self.frames.empty():
-            return None
-        return await self.frames.get()
+    async def frame(self) -> pb.TunnelFrame | None:
+        """The next frame; None after the last. ApiError if the stream did not end well."""
+        if not (self._ended and self.incoming.empty()) and (frame := await self.incoming.get()) is not None:
+            return frame
+        if self._error is not None:
+            raise self._error
+        return None
+
+    async def read(self) -> Chunk | None:
+        frame = await self.frame()
+        return None if frame is None else Chunk(frame.channel.channel, frame.channel.data, end=frame.channel.end)
+
+    async def write(self, chunk: Chunk) -> None:
+        if not self._ended:
+            message = pb.ChannelFrame(channel=chunk.channel, data=chunk.data, end=chunk.end)
+            await self.outgoing.put(pb.TunnelFrame(channel=message))
 
 
 class Tunnels:
-    """Implements ``LogSource``."""
+    """Implements ``LogSource`` and ``StreamSource``."""
 
     def __init__(self, sessions: Sessions[Session]) -> None:
         self._sessions = sessions
-        self._waiting: dict[str, _Tunnel] = {}
+        self._waiting: dict[str, Tunnel] = {}
 
     async def stream(self, pod: KubeObject, container: str, options: KubeObject) -> AsyncIterator[bytes]:
         """A container's log as bytes; ``options`` is a PodLogOptions. Ends when the log does. ApiError."""
+        target = pb.LogsTarget(**_place(pod), container=container, options_json=encode(options))
+        async with self._open(pod, pb.TunnelRequest(logs=target)) as tunnel:
+            while (frame := await tunnel.frame()) is not None:
+                yield frame.data
+
+    @asynccontextmanager
+    async def execute(
+        self, pod: KubeObject, container: str, command: list[str], *, options: StreamOptions
+    ) -> AsyncIterator[Tunnel]:
+        """See :class:`controlplane.api.streams.source.StreamSource`."""
+        target = pb.ExecTarget(**_place(pod), container=container, command=command, streams=_streams(options))
+        async with self._open(pod, pb.TunnelRequest(exec=target)) as tunnel:
+            yield tunnel
+
+    @asynccontextmanager
+    async def attach(self, pod: KubeObject, container: str, *, options: StreamOptions) -> AsyncIterator[Tunnel]:
+        """See :class:`controlplane.api.streams.source.StreamSource`."""
+        target = pb.AttachTarget(**_place(pod), container=container, streams=_streams(options))
+        async with self._open(pod, pb.TunnelRequest(attach=target)) as tunnel:
+            yield tunnel
+
+    @asynccontextmanager
+    async def forward(self, pod: KubeObject, port: int) -> AsyncIterator[Tunnel]:
+        """See :class:`controlplane.api.streams.source.StreamSource`."""
+        target = pb.PortForwardTarget(**_place(pod), port=port)
+        async with self._open(pod, pb.TunnelRequest(port_forward=target)) as tunnel:
+            yield tunnel
+
+    @asynccontextmanager
+    async def _open(self, pod: KubeObject, request: pb.TunnelRequest) -> AsyncIterator[Tunnel]:
         node = (pod.get("spec") or {}).get("nodeName") or ""
         if not node:
             raise bad_request(f'pod "{name_of(pod)}" does not have a host assigned')
         session = self._sessions.of(node)
         if session is None:
             raise unavailable(f'node "{node}" is not connected to this server')
-        tunnel = _Tunnel(node)
+        tunnel = Tunnel(node)
+        request.tunnel_id = tunnel.id
         self._waiting[tunnel.id] = tunnel
         try:
-            session.downlink.send(pb.ServerMessage(tunnel_request=_logs_request(tunnel.id, pod, container, options)))
-            await self._opened(tunnel)
-            while (frame := await tunnel.frame()) is not None:
-                if frame:
-                    yield frame
-            if tunnel.error is not None:
-                raise tunnel.error
+            session.downlink.send(pb.ServerMessage(tunnel_request=request))
+            await _opened(tunnel)
+            yield tunnel
         finally:
             self._waiting.pop(tunnel.id, None)
-            tunnel.reader_left.set()
-
-    async def _opened(self, tunnel: _Tunnel) -> None:
-        try:
-            async with asyncio.timeout(OPEN_TIMEOUT_S):
-                await tunnel.opened.wait()
-        except TimeoutError as error:
-            message = f'node "{tunnel.node}" did not answer within {OPEN_TIMEOUT_S:g} s'
-            raise ApiError(504, "Timeout", message) from error
+            tunnel.closed.set()
 
     async def serve(self, node: str, stream: FrameStream) -> StreamEndedError:
         """The agent's call; returns why it ends."""
@@ -104,35 +143,52 @@ class Tunnels:
             return StreamEndedError(grpc.StatusCode.NOT_FOUND, "no such tunnel is asked for")
         tunnel.opened.set()
         try:
-            return await self._pump(tunnel, stream)
+            return await _pump(tunnel, stream)
         finally:
-            tunnel.finish(internal(f'the log stream of node "{node}" broke off'))
-
-    async def _pump(self, tunnel: _Tunnel, stream: FrameStream) -> StreamEndedError:
-        copying = asyncio.create_task(_copy(tunnel, stream), name=f"tunnel {tunnel.id} frames")
-        leaving = asyncio.create_task(tunnel.reader_left.wait(), name=f"tunnel {tunnel.id} reader")
-        try:
-            await asyncio.wait({copying, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            if copying.done():
-                return copying.result()
-            return StreamEndedError(grpc.StatusCode.CANCELLED, "the reader left")
-        finally:
-            copying.cancel()
-            leaving.cancel()
-            await asyncio.gather(copying, leaving, return_exceptions=True)
+            tunnel.finish(internal(f'the stream of node "{node}" broke off'))
 
 
-async def _copy(tunnel: _Tunnel, stream: FrameStream) -> StreamEndedError:
+async def _opened(tunnel: Tunnel) -> None:
+    try:
+        async with asyncio.timeout(OPEN_TIMEOUT_S):
+            await tunnel.opened.wait()
+    except TimeoutError as error:
+        message = f'node "{tunnel.node}" did not answer within {OPEN_TIMEOUT_S:g} s'
+        raise ApiError(504, "Timeout", message) from error
+
+
+async def _pump(tunnel: Tunnel, stream: FrameStream) -> StreamEndedError:
+    receiving = asyncio.create_task(_receive(tunnel, stream), name=f"tunnel {tunnel.id} up")
+    sending = asyncio.create_task(_send(tunnel, stream), name=f"tunnel {tunnel.id} down")
+    leaving = asyncio.create_task(tunnel.closed.wait(), name=f"tunnel {tunnel.id} reader")
+    tasks = (receiving, sending, leaving)
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if receiving.done():
+            return receiving.result()
+        return StreamEndedError(grpc.StatusCode.CANCELLED, "the reader left")
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _receive(tunnel: Tunnel, stream: FrameStream) -> StreamEndedError:
     while (frame := await stream.read()) is not None:
         match frame.WhichOneof("body"):
-            case "data":
-                await tunnel.frames.put(frame.data)
+            case "data" | "channel":
+                await tunnel.incoming.put(frame)
             case "end":
                 tunnel.finish(_error(frame.end.error_json))
                 return StreamEndedError(None, "the stream is complete")
             case other:
                 return violation(f"unexpected frame {other!r}")
     return left(tunnel.node)
+
+
+async def _send(tunnel: Tunnel, stream: FrameStream) -> None:
+    while True:
+        await stream.write(await tunnel.outgoing.get())
 
 
 def _error(status_json: str) -> ApiError | None:
@@ -147,12 +203,9 @@ def _error(status_json: str) -> ApiError | None:
         return internal(f"the node reported an error that can't be read: {status_json[:200]}")
 
 
-def _logs_request(tunnel_id: str, pod: KubeObject, container: str, options: KubeObject) -> pb.TunnelRequest:
-    target = pb.LogsTarget(
-        namespace=namespace_of(pod),
-        pod=name_of(pod),
-        pod_uid=uid_of(pod),
-        container=container,
-        options_json=encode(options),
-    )
-    return pb.TunnelRequest(tunnel_id=tunnel_id, logs=target)
+def _place(pod: KubeObject) -> dict[str, str]:
+    return {"namespace": namespace_of(pod), "pod": name_of(pod), "pod_uid": uid_of(pod)}
+
+
+def _streams(options: StreamOptions) -> pb.Streams:
+    return pb.Streams(stdin=options.stdin, stdout=options.stdout, stderr=options.stderr, tty=options.tty)

@@ -9,11 +9,15 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from nodeagent.network.netlink import Netlink
+
+Opened = TypeVar("Opened")
 
 _CLONE_NEWNET = 0x40000000
 _MS_BIND = 4096
@@ -31,6 +35,17 @@ def create_namespace(pin: Path) -> Netlink:
         _check(_libc.unshare(_CLONE_NEWNET), "unshare")
         _check(_libc.mount(b"/proc/thread-self/ns/net", os.fsencode(pin), None, _MS_BIND, None), f"mount {pin}")
         return Netlink()
+
+    return _in_own_thread(enter)
+
+
+def open_socket(pin: Path, family: socket.AddressFamily) -> socket.socket:
+    """A TCP socket of the namespace pinned at ``pin``; it stays in there whoever uses it. Raises OSError."""
+
+    def enter() -> socket.socket:
+        with pin.open("rb") as namespace:
+            _check(_libc.setns(namespace.fileno(), _CLONE_NEWNET), f"enter {pin}")
+        return socket.socket(family, socket.SOCK_STREAM)
 
     return _in_own_thread(enter)
 
@@ -56,8 +71,8 @@ def _check(result: int, what: str) -> None:
         raise OSError(number, f"{what}: {os.strerror(number)} ({errno.errorcode.get(number, number)})")
 
 
-def _in_own_thread(enter: Callable[[], Netlink]) -> Netlink:
-    outcome: list[Netlink | BaseException] = []
+def _in_own_thread(enter: Callable[[], Opened]) -> Opened:
+    outcome: list[Opened | BaseException] = []
 
     def run() -> None:
         try:

@@ -32,6 +32,8 @@ class Supervision:
     log_path: Path
     exit_dir: Path
     terminal: bool = False
+    stdin: bool = False
+    stdin_once: bool = False
 
     @property
     def conmon_pid_file(self) -> Path:
@@ -65,7 +67,11 @@ def arguments_of(program: str, runtime: OciRuntime, supervision: Supervision) ->
     arguments += ["--container-pidfile", str(supervision.pid_file)]
     arguments += ["--exit-dir", str(supervision.exit_dir), "--persist-dir", str(supervision.bundle)]
     arguments += ["--log-path", f"k8s-file:{supervision.log_path}", "--no-sync-log", "--full-attach"]
-    return [*arguments, "--terminal"] if supervision.terminal else arguments
+    if supervision.terminal:
+        arguments.append("--terminal")
+    if supervision.stdin:
+        arguments += ["--stdin"] if supervision.stdin_once else ["--stdin", "--leave-stdin-open"]
+    return arguments
 
 
 async def create(program: str, runtime: OciRuntime, supervision: Supervision) -> Supervised:

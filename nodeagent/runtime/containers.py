@@ -18,7 +18,8 @@ import errno
 import logging
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from nodeagent.cgroups import PodCgroups
 from nodeagent.runtime.conmon import Supervised, Supervision, create
 from nodeagent.runtime.exits import ExitWatcher
 from nodeagent.runtime.oci import ContainerRuntimeError, OciRuntime
-from nodeagent.runtime.processes import OUTPUT_LIMIT_BYTES, Completed, ProcessIdentity, identify
+from nodeagent.runtime.processes import OUTPUT_LIMIT_BYTES, Completed, ProcessIdentity, ended, identify
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +44,29 @@ class NewContainer:
     config: KubeObject
     log_path: Path
     terminal: bool = False
+    stdin: bool = False
+    stdin_once: bool = False
+
+
+@dataclass(slots=True)
+class ExecProcess:
+    """One more process of a container, from the OCI runtime's start to its end."""
+
+    identity: ProcessIdentity
+    pid_file: Path
+    over: bool = False
+
+    @property
+    def started(self) -> bool:
+        """Whether the process itself has been started; before, there is only the runtime."""
+        return self.pid_file.exists()
+
+    async def ended(self) -> int:
+        """Wait for the end; its exit code. To be called once."""
+        try:
+            return await ended(self.identity.pid)
+        finally:
+            self.over = True
 
 
 class Containers:
@@ -83,7 +107,13 @@ class Containers:
         """
         self._write_bundle(new)
         supervision = Supervision(
-            new.container_id, self.bundle(new.container_id), new.log_path, self.exits.directory, terminal=new.terminal
+            new.container_id,
+            self.bundle(new.container_id),
+            new.log_path,
+            self.exits.directory,
+            terminal=new.terminal,
+            stdin=new.stdin,
+            stdin_once=new.stdin_once,
         )
         return await create(self._conmon, self.runtime, supervision)
 
@@ -133,12 +163,8 @@ class Containers:
         self, container_id: str, arguments: list[str], *, timeout_s: float, limit_bytes: int = OUTPUT_LIMIT_BYTES
     ) -> Completed:
         """Run a command in a container, as its user and in its environment. Raises ContainerRuntimeError."""
-        config = self.config(container_id)
-        if config is None:
-            raise ContainerRuntimeError(f"container {container_id} has no bundle")
-        process = {**config["process"], "args": arguments, "terminal": False}
-        directory = self.bundle(container_id) / f"exec-{os.urandom(4).hex()}"
-        directory.mkdir(mode=0o700)
+        process = self._exec_process(container_id, arguments, terminal=False)
+        directory = self._exec_directory(container_id)
         try:
             return await self.runtime.execute(
                 container_id, process, directory=directory, timeout_s=timeout_s, limit_bytes=limit_bytes
@@ -146,8 +172,54 @@ class Containers:
         finally:
             shutil.rmtree(directory, ignore_errors=True)
 
+    async def begin_exec(
+        self,
+        container_id: str,
+        arguments: list[str],
+        *,
+        terminal: bool,
+        descriptors: Mapping[int, int],
+        stack: AsyncExitStack,
+    ) -> ExecProcess:
+        """Start a command in a container, joined to ``descriptors``; its files go with ``stack``.
+
+        Raises ContainerRuntimeError, OSError. The caller waits for its end.
+        """
+        process = self._exec_process(container_id, arguments, terminal=terminal)
+        directory = self._exec_directory(container_id)
+        stack.callback(shutil.rmtree, directory, ignore_errors=True)
+        spec, pid_file = directory / "process.json", directory / "pid"
+        spec.write_bytes(encode(process))
+        pid = self.runtime.begin_exec(container_id, spec=spec, pid_file=pid_file, descriptors=descriptors)
+        return ExecProcess(identify(pid), pid_file)
+
+    def _exec_process(self, container_id: str, arguments: list[str], *, terminal: bool) -> KubeObject:
+        config = self.config(container_id)
+        if config is None:
+            raise ContainerRuntimeError(f"container {container_id} has no bundle")
+        process: KubeObject = {**config["process"], "args": arguments, "terminal": terminal}
+        if terminal and not any(variable.startswith("TERM=") for variable in process.get("env") or ()):
+            process["env"] = [*(process.get("env") or ()), "TERM=xterm"]
+        return process
+
+    def _exec_directory(self, container_id: str) -> Path:
+        directory = self.bundle(container_id) / f"exec-{os.urandom(4).hex()}"
+        directory.mkdir(mode=0o700)
+        return directory
+
+    def attach_socket(self, container_id: str) -> Path:
+        """Where conmon lets others join a container's first process (packets, see conmon's attach protocol)."""
+        return self.bundle(container_id) / "attach"
+
+    def resize(self, container_id: str, *, width: int, height: int) -> None:
+        """Set the size of a container's terminal, in characters; nothing if conmon is gone."""
+        self._control(container_id, f"1 {height} {width}\n".encode())
+
     def reopen_log(self, container_id: str) -> None:
         """Make conmon open its log file anew, after the old one was renamed; nothing if conmon is gone."""
+        self._control(container_id, REOPEN_LOGS)
+
+    def _control(self, container_id: str, message: bytes) -> None:
         try:
             control = os.open(self.bundle(container_id) / "ctl", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
@@ -155,7 +227,7 @@ class Containers:
                 raise
             return
         try:
-            os.write(control, REOPEN_LOGS)
+            os.write(control, message)
         finally:
             os.close(control)
 

@@ -10,12 +10,12 @@ import asyncio
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from flotilla.api.objects import KubeObject, encode
-from nodeagent.runtime.processes import Completed, run, wait_readable
+from nodeagent.runtime.processes import Completed, run, spawn, wait_readable
 
 CALL_TIMEOUT_S = 30.0
 GATE_TIMEOUT_S = 1.0
@@ -100,6 +100,14 @@ class OciRuntime:
         if not completed.timed_out and not pid_file.exists():
             raise ContainerRuntimeError(message_of(completed.output))
         return completed
+
+    def begin_exec(self, container_id: str, *, spec: Path, pid_file: Path, descriptors: Mapping[int, int]) -> int:
+        """Start one more process in a container; the pid of the runtime, which stays until that process has ended.
+
+        ``descriptors`` become its own; a process with a terminal needs one as descriptor 0. Raises OSError.
+        """
+        arguments = ("exec", "--process", str(spec), "--pid-file", str(pid_file), container_id)
+        return spawn([*self._command(), *arguments], descriptors=descriptors)
 
     def _command(self) -> list[str]:
         return [self.program, "--root", str(self.root)]

@@ -170,7 +170,7 @@ async def running_bench(directory: Path) -> AsyncIterator[Bench]:
     for name in ("bin", "dev", "proc", "sys", "tmp", "etc"):
         (layer / name).mkdir(parents=True)
     shutil.copy("/bin/busybox", layer / "bin/busybox")
-    for name in ("sh", "sleep", "cat", "echo", "kill", "touch", "test", "httpd", "rm", "dd"):
+    for name in ("sh", "sleep", "cat", "echo", "kill", "touch", "test", "httpd", "rm", "dd", "true", "ps", "grep", "stty"):
         os.link(layer / "bin/busybox", layer / "bin" / name)
     cgroups = PodCgroups(f"flotilla-test-{os.urandom(4).hex()}", detect())
     cgroups.ensure_parents()

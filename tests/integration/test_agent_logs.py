@@ -13,8 +13,8 @@ import pytest
 
 from flotilla.api.errors import ApiError
 from nodeagent.log_rotation import rotate_if_large
-from nodeagent.log_tunnel import PodRunLogs, select_run
 from nodeagent.logs import LogOptions, read_log
+from nodeagent.streams.container_logs import PodRunLogs, select_run
 from tests.integration.agent_lab import DEADLINE_S, Bench, is_ready, main_status, pid_of, pod_of, running_bench
 
 pytestmark = pytest.mark.root

@@ -478,11 +478,11 @@ async def _tunnel(agent: Agent) -> AsyncIterator[Any]:
 
 
 async def _read_log(server: Server, pod: KubeObject) -> bytes:
-    return b"".join([data async for data in server.dispatcher.stream(pod, "app", {"follow": True})])
+    return b"".join([data async for data in server.dispatcher.tunnels.stream(pod, "app", {"follow": True})])
 
 
 async def _read_first(server: Server, pod: KubeObject) -> bytes:
-    stream = server.dispatcher.stream(pod, "app", {"follow": True})
+    stream = server.dispatcher.tunnels.stream(pod, "app", {"follow": True})
     first = await anext(stream)
     await stream.aclose()  # type: ignore[attr-defined]
     return first

@@ -1,20 +1,17 @@
-"""Answering a server that wants a container's log: which run is meant, and the bytes through a tunnel."""
+"""A container's log for a stream: which run is meant, and its bytes as they come."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-import grpc
 import msgspec
 
-from flotilla.api.errors import ApiError, bad_request, internal, not_found
-from flotilla.api.objects import decode, encode, name_of
+from flotilla.api.errors import bad_request, not_found
+from flotilla.api.objects import decode, name_of
 from nodeagent.container_starter import ContainerStarter
 from nodeagent.container_worker import containers_of
 from nodeagent.lifecycle import init_containers, will_restart
@@ -22,9 +19,6 @@ from nodeagent.logs import LogOptions, options_of, read_log
 from nodeagent.pod_worker import PodWorker
 from nodeagent.worker import Worker
 from protos import dispatcher_pb2 as pb
-from protos import dispatcher_pb2_grpc
-
-logger = logging.getLogger(__name__)
 
 
 class PodRunLogs:
@@ -87,46 +81,16 @@ def select_run(worker: PodWorker, container: str, *, previous: bool) -> int:
     raise bad_request(f'container "{container}" in pod "{name_of(pod)}" is waiting to start: {reason}')
 
 
-class LogTunnels:
-    """Serves log tunnels of this node."""
+class LogReader:
+    """Reads logs of this node's containers."""
 
     def __init__(self, worker: Worker, starter: ContainerStarter) -> None:
         self._worker, self._starter = worker, starter
 
-    async def serve(self, request: pb.TunnelRequest, channel: Any) -> None:
-        """Open the tunnel on a session's channel and send the log; ends with it, or when the reader leaves."""
-        call = dispatcher_pb2_grpc.DispatcherStub(channel).Tunnel()  # type: ignore[no-untyped-call]
-        try:
-            await call.write(pb.TunnelFrame(tunnel_id=request.tunnel_id))
-            error = await self._send(call, request.logs)
-            await call.write(pb.TunnelFrame(end=pb.TunnelEnd(error_json=error)))
-            await call.done_writing()
-            await call.code()
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as broken:
-            logger.debug("tunnel_broken", extra={"tunnel": request.tunnel_id, "error": str(broken)})
-        except Exception:
-            logger.exception("tunnel_failed", extra={"tunnel": request.tunnel_id})
-        finally:
-            call.cancel()
-
-    async def _send(self, call: Any, target: pb.LogsTarget) -> str:
-        """Send all frames; the Status to end with as JSON, empty if all went well."""
-        try:
-            logs, attempt, options = self._prepare(target)
-            copying = asyncio.ensure_future(self._copy(call, logs, attempt, options))
-            leaving = asyncio.ensure_future(call.code())
-            try:
-                await asyncio.wait({copying, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                leaving.cancel()
-                copying.cancel()
-            if copying.done() and not copying.cancelled():
-                copying.result()
-        except ApiError as error:
-            return encode(error.status()).decode()
-        except OSError as error:
-            return encode(internal(f"cannot read the log: {error}").status()).decode()
-        return ""
+    def frames(self, target: pb.LogsTarget) -> AsyncIterator[bytes]:
+        """The log that is asked for; ends with it. ApiError at once where there is none, OSError on the way."""
+        logs, attempt, options = self._prepare(target)
+        return read_log(logs, attempt, options)
 
     def _prepare(self, target: pb.LogsTarget) -> tuple[PodRunLogs, int, LogOptions]:
         try:
@@ -141,7 +105,3 @@ class LogTunnels:
         if asked.get("previous"):
             options = LogOptions(False, options.timestamps, options.since, options.tail_lines, options.limit_bytes)
         return PodRunLogs(worker, target.container, self._starter), attempt, options
-
-    async def _copy(self, call: Any, logs: PodRunLogs, attempt: int, options: LogOptions) -> None:
-        async for frame in read_log(logs, attempt, options):
-            await call.write(pb.TunnelFrame(data=frame))
