@@ -16,6 +16,7 @@ from flotilla.api.kinds.pod_templates import (
     validate_workload_selector,
 )
 from flotilla.api.kinds.resource import Strategy
+from flotilla.api.kinds.status_counts import counts_status
 from flotilla.api.kinds.stored_only import stored_only
 from flotilla.api.kinds.update_steps import more_than_all, step_amount, validate_step
 from flotilla.api.objects import KubeObject
@@ -23,6 +24,17 @@ from flotilla.api.objects import KubeObject
 TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
 _PREFIX = "spec.updateStrategy.rollingUpdate"
 _STRATEGIES = ("RollingUpdate", "OnDelete")
+_COUNTS = (
+    "currentNumberScheduled",
+    "numberMisscheduled",
+    "desiredNumberScheduled",
+    "numberReady",
+    "observedGeneration",
+    "updatedNumberScheduled",
+    "numberAvailable",
+    "numberUnavailable",
+    "collisionCount",
+)
 
 
 def _default(daemon_set: KubeObject) -> None:
@@ -104,4 +116,5 @@ STRATEGY = Strategy(
     warnings=_warnings,
     selectable_fields=metadata_fields,
     status_subresource=True,
+    validate_subresource=counts_status(_COUNTS),
 )

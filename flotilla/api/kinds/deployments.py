@@ -26,10 +26,13 @@ from flotilla.api.kinds.pod_templates import (
     validate_workload_selector,
 )
 from flotilla.api.kinds.resource import Strategy
+from flotilla.api.kinds.status_counts import counts_status
 from flotilla.api.kinds.update_steps import more_than_all, step_amount, validate_step
 from flotilla.api.objects import KubeObject
 
 _STEP = "25%"
+_PARTS = ("updatedReplicas", "readyReplicas", "availableReplicas")
+_COUNTS = ("replicas", *_PARTS, "unavailableReplicas", "observedGeneration", "collisionCount")
 
 
 def _default(deployment: KubeObject) -> None:
@@ -96,4 +99,5 @@ STRATEGY = Strategy(
     warnings=_warnings,
     selectable_fields=metadata_fields,
     status_subresource=True,
+    validate_subresource=counts_status(_COUNTS, parts=_PARTS, ready="readyReplicas"),
 )

@@ -21,6 +21,7 @@ from flotilla.api.kinds.faults import (
     unsupported,
 )
 from flotilla.api.kinds.job_policies import default_failure_policy, validate_failure_policy, validate_success_policy
+from flotilla.api.kinds.job_status import validate_job_status
 from flotilla.api.kinds.label_selectors import validate_label_selector
 from flotilla.api.kinds.metadata import begin_generation, carry_generation, metadata_fields, validate_metadata
 from flotilla.api.kinds.pod_templates import (
@@ -312,4 +313,5 @@ STRATEGY = Strategy(
     warnings=_warnings,
     selectable_fields=_selectable_fields,
     status_subresource=True,
+    validate_subresource=validate_job_status,
 )

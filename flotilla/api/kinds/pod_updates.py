@@ -15,6 +15,7 @@ _ONLY = (
     "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
     "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
 )
+_REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 _CONTAINER_KINDS = ("containers", "initContainers")
 
 
@@ -56,8 +57,67 @@ def _validate_deadline(spec: Mapping[str, Any], was: Mapping[str, Any]) -> list[
     if old is None:
         return []
     if new is None:
-        return [invalid(path, new, f"must not be removed once set, was {old}")]
-    return [invalid(path, new, f"must be less than or equal to previous value {old}")] if new > old else []
+        return [invalid(path, new, "must not update from a positive integer to nil value")]
+    return [invalid(path, new, "must be less than or equal to previous value")] if new > old else []
+
+
+def _take(target: KubeObject, source: Mapping[str, Any], field: str) -> None:
+    """Make a field what it is in ``source``, absent included."""
+    if field in source:
+        target[field] = source[field]
+    else:
+        target.pop(field, None)
+
+
+def _validate_gates(spec: Mapping[str, Any], was: Mapping[str, Any]) -> list[FieldError]:
+    """Gates may only be taken away; while there are some, the choice of nodes may be narrowed down."""
+    old = {gate.get("name") for gate in was.get("schedulingGates") or ()}
+    errors = [
+        forbidden(
+            f"spec.schedulingGates[{index}].name",
+            f"only deletion is allowed, but found new scheduling gate '{gate.get('name')}'",
+        )
+        for index, gate in enumerate(spec.get("schedulingGates") or ())
+        if gate.get("name") not in old
+    ]
+    if old:
+        errors += _validate_node_selector(spec, was) + _validate_node_affinity(spec, was)
+    return errors
+
+
+def _validate_node_selector(spec: Mapping[str, Any], was: Mapping[str, Any]) -> list[FieldError]:
+    new, old = spec.get("nodeSelector") or {}, was.get("nodeSelector") or {}
+    if all(new.get(key) == value for key, value in old.items()):
+        return []
+    return [
+        invalid("spec.nodeSelector", new, "only additions to spec.nodeSelector are allowed (no mutations or deletions)")
+    ]
+
+
+def _required_terms(spec: Mapping[str, Any]) -> list[KubeObject]:
+    affinity = (spec.get("affinity") or {}).get("nodeAffinity") or {}
+    return (affinity.get(_REQUIRED) or {}).get("nodeSelectorTerms") or []
+
+
+def _extends(term: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
+    """Whether a term asks for all that the old one asks for, and maybe for more."""
+    parts = ("matchExpressions", "matchFields")
+    return all((term.get(part) or [])[: len(old.get(part) or [])] == (old.get(part) or []) for part in parts)
+
+
+def _validate_node_affinity(spec: Mapping[str, Any], was: Mapping[str, Any]) -> list[FieldError]:
+    new, old = _required_terms(spec), _required_terms(was)
+    if not old:
+        return []
+    path = f"spec.affinity.nodeAffinity.{_REQUIRED}.nodeSelectorTerms"
+    if len(new) != len(old):
+        return [invalid(path, new, "no additions/deletions to non-empty NodeSelectorTerms list are allowed")]
+    why = "only additions are allowed (no mutations or deletions)"
+    return [
+        invalid(f"{path}[{index}]", term, why)
+        for index, (term, before) in enumerate(zip(new, old, strict=True))
+        if not _extends(term, before) or (term != before and not before)
+    ]
 
 
 def _with_mutable_fields_of(was: Mapping[str, Any], spec: Mapping[str, Any]) -> KubeObject:
@@ -69,6 +129,12 @@ def _with_mutable_fields_of(was: Mapping[str, Any], spec: Mapping[str, Any]) -> 
     for field in ("activeDeadlineSeconds", "tolerations"):
         if field in spec:
             merged[field] = spec[field]
+    _take(merged, spec, "schedulingGates")
+    if was.get("schedulingGates"):
+        _take(merged, spec, "nodeSelector")
+        affinity, new = dict(merged.get("affinity") or {}), spec.get("affinity") or {}
+        _take(affinity, new, "nodeAffinity")
+        _take(merged, {"affinity": affinity} if affinity or "affinity" in spec else {}, "affinity")
     if (was.get("terminationGracePeriodSeconds") or 0) < 0 and spec.get("terminationGracePeriodSeconds") == 1:
         merged["terminationGracePeriodSeconds"] = 1
     return merged
@@ -85,7 +151,7 @@ def validate_pod_update(pod: KubeObject, old: KubeObject) -> list[FieldError]:
         for index, container in enumerate(spec.get("containers") or ())
         if not container.get("image")
     ]
-    errors += _validate_deadline(spec, was) + _validate_tolerations(spec, was)
+    errors += _validate_deadline(spec, was) + _validate_tolerations(spec, was) + _validate_gates(spec, was)
     difference = first_difference(dict(spec), _with_mutable_fields_of(was, spec), "spec")
     if difference and not errors:
         errors.append(forbidden("spec", f"{_ONLY}; this one changes `{difference}`"))

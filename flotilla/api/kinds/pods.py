@@ -34,6 +34,8 @@ def _validate(pod: KubeObject, old: KubeObject | None) -> list[FieldError]:
     errors = validate_metadata(pod) + validate_pod_spec(pod["spec"], "spec")
     if old is not None:
         return errors + validate_pod_update(pod, old)
+    if pod["spec"].get("nodeName") and pod["spec"].get("schedulingGates"):
+        errors.append(forbidden("spec.nodeName", "cannot be set until all schedulingGates have been cleared"))
     if pod["spec"].get("ephemeralContainers"):
         errors.append(forbidden("spec.ephemeralContainers", "cannot be set on create"))
     return errors

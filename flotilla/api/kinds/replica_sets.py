@@ -21,7 +21,10 @@ from flotilla.api.kinds.pod_templates import (
     validate_workload_selector,
 )
 from flotilla.api.kinds.resource import Strategy
+from flotilla.api.kinds.status_counts import counts_status
 from flotilla.api.objects import KubeObject
+
+_PARTS = ("fullyLabeledReplicas", "readyReplicas", "availableReplicas")
 
 
 def _default(replica_set: KubeObject) -> None:
@@ -57,4 +60,7 @@ STRATEGY = Strategy(
     warnings=_warnings,
     selectable_fields=_selectable_fields,
     status_subresource=True,
+    validate_subresource=counts_status(
+        ("replicas", *_PARTS, "observedGeneration"), parts=_PARTS, ready="readyReplicas"
+    ),
 )

@@ -15,8 +15,11 @@ from flotilla.api.kinds.pod_templates import (
     validate_endless_template,
 )
 from flotilla.api.kinds.resource import Strategy
+from flotilla.api.kinds.status_counts import counts_status
 from flotilla.api.kinds.stored_only import stored_only
 from flotilla.api.objects import KubeObject
+
+_PARTS = ("fullyLabeledReplicas", "readyReplicas", "availableReplicas")
 
 
 def _default(controller: KubeObject) -> None:
@@ -60,4 +63,7 @@ STRATEGY = Strategy(
     warnings=_warnings,
     selectable_fields=_selectable_fields,
     status_subresource=True,
+    validate_subresource=counts_status(
+        ("replicas", *_PARTS, "observedGeneration"), parts=_PARTS, ready="readyReplicas"
+    ),
 )

@@ -109,6 +109,11 @@ def _validate(quota: KubeObject, old: KubeObject | None) -> list[FieldError]:
     return errors
 
 
+def _validate_status(subresource: str, quota: KubeObject, old: KubeObject) -> list[FieldError]:
+    status = quota.get("status") or {}
+    return [error for field in ("hard", "used") for error in _validate_hard(status.get(field) or {}, f"status.{field}")]
+
+
 def _warnings(quota: KubeObject) -> list[str]:
     return [stored_only("ResourceQuota", "nothing is counted or refused")]
 
@@ -121,4 +126,5 @@ STRATEGY = Strategy(
     warnings=_warnings,
     selectable_fields=metadata_fields,
     status_subresource=True,
+    validate_subresource=_validate_status,
 )

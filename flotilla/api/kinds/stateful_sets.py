@@ -21,6 +21,7 @@ from flotilla.api.kinds.pod_templates import (
     validate_workload_selector,
 )
 from flotilla.api.kinds.resource import Strategy
+from flotilla.api.kinds.status_counts import counts_status
 from flotilla.api.kinds.stored_only import stored_only
 from flotilla.api.kinds.update_steps import more_than_all, step_amount, validate_step
 from flotilla.api.names import dns_label_faults
@@ -44,6 +45,8 @@ _ONLY = (
     "'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden"
 )
 _PREFIX = "spec.updateStrategy.rollingUpdate"
+_PARTS = ("readyReplicas", "currentReplicas", "updatedReplicas", "availableReplicas")
+_COUNTS = ("replicas", *_PARTS, "observedGeneration", "collisionCount")
 
 
 def _default_update_strategy(spec: KubeObject) -> None:
@@ -151,4 +154,5 @@ STRATEGY = Strategy(
     warnings=_warnings,
     selectable_fields=metadata_fields,
     status_subresource=True,
+    validate_subresource=counts_status(_COUNTS, parts=_PARTS, ready="status.readyReplicas"),
 )

@@ -17,8 +17,10 @@ from flotilla.api.resources import (
     DAEMON_SETS,
     DEPLOYMENTS,
     HORIZONTAL_POD_AUTOSCALERS,
+    HORIZONTAL_POD_AUTOSCALERS_V1,
     JOBS,
     LIMIT_RANGES,
+    NEW_EVENTS,
     PERSISTENT_VOLUME_CLAIMS,
     PERSISTENT_VOLUMES,
     POD_TEMPLATES,
@@ -57,6 +59,17 @@ def _batch_samples() -> dict[Resource, KubeObject]:
     }
 
 
+def _view_samples() -> dict[Resource, KubeObject]:
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}
+    return {
+        HORIZONTAL_POD_AUTOSCALERS_V1: {
+            "metadata": _metadata("web"),
+            "spec": {"scaleTargetRef": target, "maxReplicas": 8},
+        },
+        NEW_EVENTS: {"metadata": _metadata("web"), "eventTime": "2026-01-01T00:00:00.000000Z"},
+    }
+
+
 def _claim_spec() -> KubeObject:
     return {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
 
@@ -92,6 +105,7 @@ def _samples() -> dict[Resource, KubeObject]:
     return {
         **_batch_samples(),
         **_stored_samples(),
+        **_view_samples(),
         PODS: {"metadata": _metadata("web"), "spec": _template()["spec"]},
         DEPLOYMENTS: {"metadata": _metadata("web"), "spec": {"selector": selector, "template": _template()}},
         REPLICA_SETS: {"metadata": _metadata("web"), "spec": {"selector": selector, "template": _template()}},

@@ -88,6 +88,9 @@ def test_every_rule_survives_every_object(resource: Resource) -> None:
         strategy.prepare_for_update(new, old)
         assert strategy.validate(new, None) is not None
         assert strategy.validate(new, old) is not None
+        if strategy.validate_subresource is not None:
+            for subresource in resource.subresources:
+                assert strategy.validate_subresource(subresource, new, old) is not None
         strategy.warnings(new)
         strategy.selectable_fields(new)
         encode([column.value(new, NOW) for column in resource.columns])

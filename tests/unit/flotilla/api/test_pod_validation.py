@@ -228,7 +228,7 @@ UPDATES: list[tuple[str, Any, str, str]] = [
         "spec.tolerations",
         "existing toleration can not be modified",
     ),
-    ("spec.activeDeadlineSeconds", 11, "spec.activeDeadlineSeconds", "must be less than or equal to previous value 10"),
+    ("spec.activeDeadlineSeconds", 11, "spec.activeDeadlineSeconds", "must be less than or equal to previous value"),
     (
         "spec.containers",
         [{"name": "web", "image": "a:1"}, {"name": "b", "image": "b:1"}],
