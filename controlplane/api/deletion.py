@@ -84,6 +84,8 @@ def plan_deletion(resource: Resource, obj: KubeObject, options: DeleteOptions, *
     """Decide on ``obj``, a private copy that is edited."""
     metadata = obj["metadata"]
     before = (metadata.get("deletionTimestamp"), metadata.get("deletionGracePeriodSeconds"), list(_finalizers(obj)))
+    if resource.strategy.prepare_for_delete is not None and not before[0]:
+        resource.strategy.prepare_for_delete(obj, now)
     _mark_propagation(resource, metadata, options.propagation)
     grace_s = _grace_s(resource, obj, options)
     if metadata.get("deletionTimestamp") is not None:

@@ -24,7 +24,7 @@ from controlplane.api.version import GIT_VERSION
 from flotilla.api.errors import not_acceptable, not_found
 from flotilla.api.objects import encode
 from flotilla.api.registry import Resource
-from flotilla.api.schema_source import OBJECT_META, SHARED_DEFINITIONS, described_definitions
+from flotilla.api.schema_source import described_definitions
 
 _PREFIX = "#/$defs/"
 _V3_PREFIX = "#/components/schemas/"
@@ -198,8 +198,7 @@ def _placeholder_v2(name: str) -> Document:
 
 
 def _schemas(rows: Sequence[Resource], prefix: str) -> Document:
-    roots = [row.definition for row in rows]
-    definitions = described_definitions([*roots, *(f"{name}List" for name in roots), OBJECT_META, *SHARED_DEFINITIONS])
+    definitions = described_definitions(row.definition for row in rows)
     written = {name: _rewritten(schema, prefix, name) for name, schema in definitions.items()}
     written |= custom_definitions(rows, prefix, version_2=prefix == _V2_PREFIX)
     return dict(sorted(written.items()))

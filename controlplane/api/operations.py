@@ -35,6 +35,7 @@ from flotilla.api.errors import (
     conflict,
     forbidden,
     invalid,
+    method_not_allowed,
     not_found,
 )
 from flotilla.api.objects import KubeObject, decode, encode
@@ -109,6 +110,8 @@ class Operations:
         self, resource: Resource, namespace: str, obj: KubeObject, options: WriteOptions
     ) -> KubeObject:
         """``create`` of a private ``obj``, which is edited, in ``namespace``."""
+        if "create" not in resource.verbs:
+            raise method_not_allowed()
         place(resource, obj, namespace)
         if resource.namespaced:
             await self._require_namespace(resource, namespace, obj)

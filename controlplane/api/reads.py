@@ -28,9 +28,10 @@ class Reads:
             raise not_found(resource.plural, info.name, group=resource.group)
         entry = viewed_entry(resource, entry)
         if not form.kind:
-            return json_response(entry.data)
+            return json_response(entry.data, warnings=call.warnings)
         include = check_include(call.query.get("includeObject", ""))
-        return json_response(render_one(resource, entry.obj, entry.data, form, include=include))
+        body = render_one(resource, entry.obj, entry.data, form, include=include)
+        return json_response(body, warnings=call.warnings)
 
     async def list(self, call: Call, resource: Resource) -> JsonResponse:
         form = call.form

@@ -21,6 +21,7 @@ from controlplane.api.health import Health
 from controlplane.api.lists import Lister
 from controlplane.api.logs import Logs, LogSource
 from controlplane.api.operations import Operations
+from controlplane.api.persistence import store_errors
 from controlplane.api.publication import Publication
 from controlplane.api.reads import Reads
 from controlplane.api.request_info import RequestInfo
@@ -112,12 +113,20 @@ class Routes:
             return await reviews.answer_review(call, self._authorizer, self._authenticator)
         if (info.group, info.version, info.plural) == ("", "v1", "bindings"):
             return await self._answer_binding(call)
-        resource = self._registry.find(info.group, info.version, info.plural)
+        resource = self._registry.find(info.group, info.version, info.plural) or await self._just_defined(info)
         if resource is None or (info.namespace and not resource.namespaced):
             raise path_not_found()
+        if resource.deprecation:
+            call.warnings.append(resource.deprecation)
         if info.subresource:
             return await self._answer_subresource(call, resource)
         return await self._answer_object(call, resource)
+
+    async def _just_defined(self, info: RequestInfo) -> Resource | None:
+        """The resource, if it was defined before the request came and this server's cache has yet to see that."""
+        with store_errors():
+            await self._cache.barrier()
+        return self._registry.find(info.group, info.version, info.plural)
 
     async def _answer_path(self, call: Call) -> web.StreamResponse:
         path = call.info.path.rstrip("/") or "/"

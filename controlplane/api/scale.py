@@ -16,6 +16,7 @@ from controlplane.api.object_meta import place
 from controlplane.api.operations import Operations
 from controlplane.api.request_kinds import SCALE, read_request
 from controlplane.api.responses import object_response
+from controlplane.api.scale_paths import selector_text, with_replicas
 from controlplane.api.subresources import scale_of
 from controlplane.api.views import served_object
 from controlplane.api.writes import APPLY_PATCH, field_manager, patch_function, read_config, write_options
@@ -23,7 +24,6 @@ from controlplane.store.cache import Cache
 from flotilla.api.errors import STALE_OBJECT, FieldError, bad_request, conflict, invalid, not_found
 from flotilla.api.objects import KubeObject
 from flotilla.api.registry import Resource
-from flotilla.api.selectors import label_selector_of
 
 _MOST_REPLICAS = 2**31
 
@@ -74,8 +74,7 @@ class Scales:
             if metadata.get("resourceVersion", "") not in ("", current["metadata"]["resourceVersion"]):
                 raise conflict(resource.plural, name, STALE_OBJECT, group=resource.group)
             current["metadata"]["uid"] = metadata.get("uid")
-            current["spec"] = current["spec"] | {"replicas": _replicas(scale, name)}
-            return current
+            return with_replicas(resource, current, _replicas(scale, name))
 
         options = write_options(call, subresource="scale")
         stored = await self._operations.change(resource, namespace, name, change, options)
@@ -92,7 +91,7 @@ class Scales:
         metadata |= {"name": call.info.name, "namespace": call.info.namespace}
         config: KubeObject = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata}
         if "replicas" in (scale.get("spec") or {}):
-            config["spec"] = {"replicas": _replicas(scale, call.info.name)}
+            config = with_replicas(resource, config, _replicas(scale, call.info.name))
         application = Application(config=config, manager=manager, force=call.flag("force"), subresource="scale")
         options = write_options(call, subresource="scale", applied=True)
         stored, _ = await self._operations.apply(resource, call.info.namespace, call.info.name, application, options)
@@ -101,7 +100,7 @@ class Scales:
 
 def view(resource: Resource, obj: KubeObject) -> KubeObject:
     """The Scale of a workload."""
-    return scale_of(resource, obj, str(label_selector_of((obj.get("spec") or {}).get("selector"))))
+    return scale_of(resource, obj, selector_text(resource, obj))
 
 
 def _replicas(scale: KubeObject, name: str) -> int:

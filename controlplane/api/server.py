@@ -23,6 +23,7 @@ from controlplane.api.authn import Authenticator, Credentials
 from controlplane.api.authz import Authorizer, authorize
 from controlplane.api.call import Call
 from controlplane.api.connections import ConnectionLimits, Connections
+from controlplane.api.crd.definitions import CustomKinds
 from controlplane.api.deadlines import DEADLINE_S, Deadlines, is_stream
 from controlplane.api.fairness import Fairness, Limits
 from controlplane.api.impersonation import effective_user
@@ -100,6 +101,7 @@ class ApiServer:
         self._shutdown_s = limits.shutdown_s
         self._draining = False
         self._stopped = asyncio.Event()
+        cache.define_kinds_by(CustomKinds(cache.registry))
         self._routes = Routes(
             operations,
             cache,

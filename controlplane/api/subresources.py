@@ -12,6 +12,7 @@ from collections.abc import Callable
 from copy import copy
 from datetime import UTC, datetime
 
+from controlplane.api.scale_paths import seen_replicas, spec_path, wanted_replicas, with_replicas
 from flotilla.api.errors import conflict, not_found
 from flotilla.api.objects import KubeObject, format_time
 from flotilla.api.registry import Resource
@@ -115,14 +116,15 @@ def _resized(containers: list[KubeObject] | None, was: list[KubeObject]) -> list
 def _with_spec(old: KubeObject, spec: KubeObject) -> KubeObject:
     """``old`` with another spec, which is another generation."""
     merged = copy(old) | {"spec": spec}
-    if spec != old["spec"]:
+    if spec != old.get("spec"):
         generation = int(old["metadata"].get("generation") or 0) + 1
         merged["metadata"] = old["metadata"] | {"generation": generation}
     return merged
 
 
 def _scale(resource: Resource, new: KubeObject, old: KubeObject) -> KubeObject:
-    return _with_spec(old, (old.get("spec") or {}) | {"replicas": (new.get("spec") or {}).get("replicas", 0)})
+    wanted = with_replicas(resource, old, wanted_replicas(resource, new))
+    return _with_spec(old, wanted.get("spec") or {})
 
 
 def _finalize(resource: Resource, new: KubeObject, old: KubeObject) -> KubeObject:
@@ -167,20 +169,27 @@ def scale_of(resource: Resource, obj: KubeObject, selector: str) -> KubeObject:
     """The ``autoscaling/v1`` Scale view of a workload; ``selector`` is its label selector's text."""
     fields = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
     metadata = {field: obj["metadata"][field] for field in fields if field in obj["metadata"]}
-    managers = [_scale_manager(entry) for entry in obj["metadata"].get("managedFields") or () if _owns_replicas(entry)]
+    managers = [
+        _scale_manager(entry) for entry in obj["metadata"].get("managedFields") or () if _owns_replicas(entry, resource)
+    ]
     if managers:
         metadata["managedFields"] = managers
     return {
         "kind": "Scale",
         "apiVersion": SCALE_API_VERSION,
         "metadata": metadata,
-        "spec": {"replicas": (obj.get("spec") or {}).get("replicas", 0)},
-        "status": {"replicas": (obj.get("status") or {}).get("replicas", 0), "selector": selector},
+        "spec": {"replicas": wanted_replicas(resource, obj)},
+        "status": {"replicas": seen_replicas(resource, obj), "selector": selector},
     }
 
 
-def _owns_replicas(entry: KubeObject) -> bool:
-    return "f:replicas" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})
+def _owns_replicas(entry: KubeObject, resource: Resource) -> bool:
+    fields = entry.get("fieldsV1") or {}
+    for name in spec_path(resource):
+        if f"f:{name}" not in fields:
+            return False
+        fields = fields[f"f:{name}"]
+    return True
 
 
 def _scale_manager(entry: KubeObject) -> KubeObject:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from controlplane.controllers import (
     certificate_signer,
     cluster_roles,
+    custom_resources,
     garbage_collector,
     namespaces,
     pod_gc,
@@ -65,6 +66,13 @@ def build_controllers(
             disruption.DisruptionReconciler(cache, objects, recorder, clock=clock),
             cache=cache,
             resources=disruption.RESOURCES,
+        ),
+        Controller(
+            "custom-resource-definition",
+            custom_resources.CustomResourceDefinitions(cache, objects, clock=clock),
+            cache=cache,
+            resources=lambda: custom_resources.followed(cache.registry),
+            workers=1,
         ),
         Controller(
             "garbage-collector",

@@ -8,10 +8,8 @@ state as events. Where the store's history is another one (a restored backup, an
 
 Reads need neither the store nor a lock: while the store is away they show the last known state.
 
-Kinds may appear, change and go while it runs. What is stored under keys of no known kind is kept as raw bytes
-(``unclaimed``), so that a kind that appears finds its objects there, without a read that could disagree with the watch.
-Objects of :class:`Definitions` are handed over as they arrive, and before all others in a list, so that an instance
-never comes before the kind that it is an instance of.
+Kinds may appear, change and go while it runs (:mod:`controlplane.store.kinds`). Objects of :class:`Definitions` are
+handed over as they arrive, and before all others in a list, so that an instance never comes before its kind.
 """
 
 from __future__ import annotations
@@ -21,15 +19,16 @@ import gc
 import logging
 import random
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
 from typing import Protocol
 
 import msgspec
 
 from controlplane.store.bounds import CacheCounters, CacheOptions
-from controlplane.store.entry import DecodedObjects, Entry, deleted_entry, read_again, read_entry
+from controlplane.store.entry import DecodedObjects, Entry, deleted_entry, read_entry
 from controlplane.store.keys import HISTORY_KEY, REGISTRY_PREFIX, after, object_key, resource_prefix
+from controlplane.store.kinds import Kinds
 from controlplane.store.progress import Barrier, Progress
 from controlplane.store.store import (
     Backend,
@@ -51,7 +50,7 @@ from controlplane.store.subscription import (
     SubscriptionClosedError,
     SubscriptionError,
 )
-from controlplane.store.table import Indexes, Slice, Table
+from controlplane.store.table import Slice, Table
 from controlplane.store.window import EventWindow
 from flotilla.api.kinds.resource import Resource
 from flotilla.api.registry import Registry
@@ -105,12 +104,9 @@ class Cache:
         options = options or CacheOptions()
         self._store = store
         self.registry = Registry(resources)
-        self.registry.listen(self._change_kinds)
-        self._tables = {resource.storage: Table(resource) for resource in self.registry.stored()}
-        self._unclaimed: dict[str, KeyValue] = {}
-        self._followers: list[Subscription] = []
+        self._kinds = Kinds(self.registry, read=self._readable_entry, revision=lambda: self.revision)
+        self._tables = self._kinds.tables
         self._definitions: Definitions | None = None
-        self._indexes = Indexes()
         self._window = EventWindow(maximum_events=options.window_events, maximum_bytes=options.window_bytes)
         self._decoded = DecodedObjects(maximum_bytes=options.decoded_bytes)
         self._progress = Progress()
@@ -145,6 +141,7 @@ class Cache:
         """List, watch, and do so again forever, until cancelled. ``connected`` tells whether the watch runs."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._barrier.run())
+            tasks.create_task(self._kinds.run())
             tasks.create_task(self._follow())
 
     async def wait_synced(self) -> None:
@@ -193,11 +190,11 @@ class Cache:
 
     def by_owner(self, uid: str) -> Entries:
         """The objects of any kind with an owner reference to ``uid``."""
-        return self._indexes.by_owner.find(uid)
+        return self._kinds.indexes.by_owner.find(uid)
 
     def pods_on_node(self, node: str) -> Entries:
         """The pods with this ``spec.nodeName``."""
-        return self._indexes.by_node.find(node)
+        return self._kinds.indexes.by_node.find(node)
 
     def read(self, resource: Resource, item: KeyValue) -> Entry:
         """The entry of an object read from the store directly, at whatever revision. ``msgspec.DecodeError``."""
@@ -232,13 +229,13 @@ class Cache:
                 if ended in table.subscribers:
                     table.subscribers.remove(ended)
             if later_kinds:
-                self._followers.remove(ended)
+                self._kinds.followers.remove(ended)
 
         subscription = Subscription(past, maximum=maximum, on_end=on_end)
         for table in tables.values():
             table.subscribers.append(subscription)
         if later_kinds:
-            self._followers.append(subscription)
+            self._kinds.followers.append(subscription)
         return subscription
 
     async def _follow(self) -> None:
@@ -292,7 +289,7 @@ class Cache:
         differences = self._differences(fresh, self.revision + 1)
         self._swap(fresh, revision)
         for event in differences:
-            self._publish(event)
+            self._kinds.publish(event)
         if not self.synced:
             self._synced.set()
             gc.collect()
@@ -307,13 +304,13 @@ class Cache:
         page = await self._store.list(REGISTRY_PREFIX, limit=PAGE_OBJECTS, revision=revision)
         while True:
             for item in page.items:
-                table = self._table_of(item.key)
+                table = self._kinds.table_of(item.key)
                 if table is None:
                     unclaimed[item.key] = item
                 elif entry := self._listed_entry(table, item, reuse=reuse):
                     fresh[table.resource.storage][item.key] = entry
             if not page.more:
-                self._unclaimed = unclaimed
+                self._kinds.unclaimed = unclaimed
                 return fresh, page.revision
             start_key = after(page.items[-1].key)
             revision = page.revision
@@ -366,11 +363,7 @@ class Cache:
 
     def _swap(self, fresh: dict[str, dict[str, Entry]], revision: int) -> None:
         self._must_list = False
-        self._indexes = Indexes()
-        for storage, entries in fresh.items():
-            self._tables[storage].replace(entries)
-            for entry in entries.values():
-                self._indexes.change(None, entry)
+        self._kinds.replace(fresh)
         self._window.restart(revision)
         self._progress.reach(revision)
 
@@ -387,9 +380,9 @@ class Cache:
                     held_since = time.monotonic()
 
     def _apply(self, change: Change) -> None:
-        table = self._table_of(change.key)
+        table = self._kinds.table_of(change.key)
         if table is None:
-            self._apply_unclaimed(change)
+            self._kinds.keep_unclaimed(change)
             return
         held = table.entries.get(change.key)
         event = self._deletion(held, change) if change.type is ChangeType.DELETE else self._arrival(table, held, change)
@@ -397,15 +390,15 @@ class Cache:
             return
         if event.type == "DELETED":
             table.remove(change.key)
-            self._indexes.change(held, None)
+            self._kinds.indexes.change(held, None)
         else:
             table.put(event.entry)
-            self._indexes.change(held, event.entry)
+            self._kinds.indexes.change(held, event.entry)
         self.counters.events += 1
         self._window.append(event)
         if self._definitions is not None and self._definitions.resource is table.resource:
             self._definitions.follow(event)
-        self._publish(event)
+        self._kinds.publish(event)
         if held is not None:
             self._decoded.supersede(held)
         if event.type == "DELETED":
@@ -433,67 +426,3 @@ class Cache:
             self.counters.unreadable += 1
             logger.error("stored_object_unreadable", extra={"key": item.key, "error": str(error)})
             return None
-
-    def _publish(self, event: CacheEvent) -> None:
-        for subscription in tuple(self._tables[event.entry.resource.storage].subscribers):
-            subscription.offer(event)
-
-    def _table_of(self, key: str) -> Table | None:
-        parts = key.split("/", 4)
-        if len(parts) < 4 or parts[1] != "registry":
-            return None
-        return self._tables.get(parts[2]) or self._tables.get(f"{parts[2]}/{parts[3]}")
-
-    def _apply_unclaimed(self, change: Change) -> None:
-        if change.type is ChangeType.DELETE:
-            self._unclaimed.pop(change.key, None)
-        elif change.key.startswith(REGISTRY_PREFIX):
-            item = KeyValue(change.key, change.value, change.create_revision, change.mod_revision)
-            self._unclaimed[change.key] = item
-
-    def _change_kinds(self, removed: Collection[Resource], added: Collection[Resource]) -> None:
-        """The registry has changed: hold the objects of kinds that came, let those of kinds that went be unclaimed."""
-        stored = {resource.storage: resource for resource in added if resource.view is None}
-        for storage, resource in stored.items():
-            table = self._tables.get(storage)
-            if table is not None:
-                self._define_anew(table, resource)
-            else:
-                self._claim(resource)
-        for storage in {resource.storage for resource in removed} - stored.keys():
-            if any(row.storage == storage for row in self.registry.stored()):
-                self._cut_off(self._tables[storage])
-            else:
-                self._disown(self._tables.pop(storage))
-
-    def _claim(self, resource: Resource) -> None:
-        table = self._tables[resource.storage] = Table(resource, floor=self.revision)
-        table.subscribers.extend(self._followers)
-        prefix = resource_prefix(resource)
-        items = [self._unclaimed.pop(key) for key in sorted(self._unclaimed) if key.startswith(prefix)]
-        for entry in filter(None, (self._readable_entry(resource, item) for item in items)):
-            table.put(entry)
-            self._indexes.change(None, entry)
-            self._publish(CacheEvent("ADDED", entry, None, entry.revision))
-
-    def _define_anew(self, table: Table, resource: Resource) -> None:
-        held = table.entries
-        table.resource = resource
-        table.floor = self.revision + 1
-        table.replace({key: read_again(resource, held[key]) for key in sorted(held)})
-        for key, entry in held.items():
-            self._indexes.change(entry, table.entries[key])
-        self._cut_off(table)
-
-    def _cut_off(self, table: Table) -> None:
-        """End the subscriptions that were made for the kind as it was."""
-        for subscription in tuple(table.subscribers):
-            if subscription not in self._followers:
-                subscription.cut_off(RedefinedError(f"{table.resource.storage} is defined anew"))
-
-    def _disown(self, table: Table) -> None:
-        self._cut_off(table)
-        for entry in table.entries.values():
-            value = entry.data if entry.unrestored is None else entry.unrestored
-            self._unclaimed[entry.key] = KeyValue(entry.key, value, entry.created, entry.revision)
-            self._indexes.change(entry, None)

@@ -19,10 +19,14 @@ Listener = Callable[[Collection[Resource], Collection[Resource]], None]
 
 
 class Registry:
-    """A set of resources in the order of discovery. Used from one event loop only."""
+    """A set of resources in the order of discovery. Used from one event loop only.
+
+    Rows that are stored and not served are found by :meth:`stored` alone.
+    """
 
     def __init__(self, rows: Iterable[Resource]) -> None:
         self._rows: tuple[Resource, ...] = ()
+        self._served: tuple[Resource, ...] = ()
         self._by_path: dict[tuple[str, str, str], Resource] = {}
         self._by_kind: dict[tuple[str, str], Resource] = {}
         self._listeners: list[Listener] = []
@@ -30,8 +34,8 @@ class Registry:
         self._show(tuple(rows))
 
     def all(self) -> tuple[Resource, ...]:
-        """Every resource, in the order of discovery."""
-        return self._rows
+        """Every served resource, in the order of discovery."""
+        return self._served
 
     def stored(self) -> tuple[Resource, ...]:
         """The resources that are stored themselves: every object is one of exactly one of these."""
@@ -64,8 +68,9 @@ class Registry:
         if len(by_path) != len(rows):
             raise ValueError("two resources are served at one path")
         self._rows = rows
-        self._by_path = by_path
-        self._by_kind = {(row.api_version, row.kind): row for row in rows}
+        self._served = tuple(row for row in rows if row.served)
+        self._by_path = {path: row for path, row in by_path.items() if row.served}
+        self._by_kind = {(row.api_version, row.kind): row for row in self._served}
 
 
 REGISTRY = Registry(resources.ALL)

@@ -7,6 +7,7 @@ within one in the order of their names, which is how discovery and ``kubectl api
 from __future__ import annotations
 
 from flotilla.api.rows import (
+    apiextensions,
     apps,
     autoscaling,
     batch,
@@ -22,6 +23,7 @@ from flotilla.api.rows import (
     scheduling,
     storage,
 )
+from flotilla.api.rows.apiextensions import CUSTOM_RESOURCE_DEFINITIONS
 from flotilla.api.rows.apps import CONTROLLER_REVISIONS, DAEMON_SETS, DEPLOYMENTS, REPLICA_SETS, STATEFUL_SETS
 from flotilla.api.rows.autoscaling import HORIZONTAL_POD_AUTOSCALERS, HORIZONTAL_POD_AUTOSCALERS_V1
 from flotilla.api.rows.batch import CRON_JOBS, JOBS
@@ -71,6 +73,7 @@ __all__ = [
     "CSI_DRIVERS",
     "CSI_NODES",
     "CSI_STORAGE_CAPACITIES",
+    "CUSTOM_RESOURCE_DEFINITIONS",
     "DAEMON_SETS",
     "DEPLOYMENTS",
     "ENDPOINTS",
@@ -121,6 +124,7 @@ ALL = (
     *policy.ROWS,
     *rbac.ROWS,
     *storage.ROWS,
+    *apiextensions.ROWS,
     *scheduling.ROWS,
     *coordination.ROWS,
     *node.ROWS,

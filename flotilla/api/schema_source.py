@@ -15,8 +15,6 @@ from typing import Any
 
 import msgspec
 
-from flotilla.api.registry import REGISTRY
-
 _DESCRIBED = Path(__file__).parent / "schema" / "kubernetes.json"
 _FIELDS = Path(__file__).parent / "schema" / "fields.json"
 _PREFIX = "#/$defs/"
@@ -65,20 +63,16 @@ def _references(schema: Schema) -> Iterator[str]:
         yield from _references(part)
 
 
-def served_roots() -> tuple[str, ...]:
-    """The definitions that served requests start from: the kinds, their lists, and what all groups share."""
-    kinds = [resource.definition for resource in REGISTRY.all()]
-    return (*kinds, *(f"{name}List" for name in kinds), *SHARED_DEFINITIONS)
+def described_definitions(kinds: Iterable[str]) -> dict[str, Schema]:
+    """The definitions of kinds, their lists, what all groups share and all that these reach, with descriptions.
 
-
-def described_definitions(roots: Iterable[str] = ()) -> dict[str, Schema]:
-    """The definitions that ``roots`` (by default all that are served) reach, with descriptions; decoded anew each time.
-
-    References are written ``{"$ref": "#/$defs/<name>"}``. Names that the release doesn't have are left out.
+    Decoded anew each time. References are written ``{"$ref": "#/$defs/<name>"}``. Names that the release doesn't have
+    are left out.
     """
     document = msgspec.json.decode(_DESCRIBED.read_bytes(), type=_Document)
     found: dict[str, Schema] = {}
-    pending = list(roots or served_roots())
+    pending = [name for kind in kinds for name in (kind, f"{kind}List")]
+    pending += [OBJECT_META, *SHARED_DEFINITIONS]
     while pending:
         name = pending.pop()
         if name not in found and name in document.definitions:

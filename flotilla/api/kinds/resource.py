@@ -42,6 +42,7 @@ class Strategy:
     finds (``old`` is None on create). ``warnings`` names fields that are accepted and not acted upon.
     ``prepare_for_create`` drops what users may not set (status) and starts ``metadata.generation``;
     ``prepare_for_update`` keeps the old status and raises the generation when the desired state changed.
+    ``prepare_for_delete`` marks an object, when it is first asked to go, with what has to be done before it can.
     ``validate_subresource`` finds the faults of a write through the subresource that it names, if there are rules.
     """
 
@@ -54,6 +55,7 @@ class Strategy:
     graceful_deletion: bool = False
     status_subresource: bool = False
     validate_subresource: SubresourceValidator | None = None
+    prepare_for_delete: Callable[[KubeObject, datetime], None] | None = None
 
 
 def _at_most(limit: int, validate: Validator) -> Validator:
@@ -85,11 +87,25 @@ class View:
     from_stored: Callable[[KubeObject], KubeObject]
 
 
+@dataclass(frozen=True, slots=True)
+class ScalePaths:
+    """Where a kind that was defined at run time has what its scale subresource shows; ``selector`` may be empty."""
+
+    spec_replicas: tuple[str, ...]
+    status_replicas: tuple[str, ...]
+    selector: tuple[str, ...]
+
+
 class Shape(Protocol):
     """The schema of a kind that was defined at run time; the kinds of the release have theirs in the published file."""
 
-    openapi: Mapping[str, Any]
-    """The kind's schema in OpenAPI's form, ``metadata`` a reference to ObjectMeta; for merging and for documents."""
+    @property
+    def openapi(self) -> Mapping[str, Any]:
+        """The kind's schema in OpenAPI's form, ``metadata`` a reference to ObjectMeta; for merging and documents."""
+
+    @property
+    def scale(self) -> ScalePaths | None:
+        """Where the scale subresource finds what it shows; None for a kind without."""
 
     def admit(self, obj: KubeObject) -> SchemaReport:
         """Drop from a client's object what the schema doesn't know, in place, and report that."""
@@ -103,7 +119,8 @@ class Resource:
     """One served resource. Rows are singletons: compared and hashed by identity.
 
     A row with a ``view`` is another version of the objects of the view's row, with its own definition, columns and
-    strategy. A row with a ``shape`` was defined at run time.
+    strategy. A row with a ``shape`` was defined at run time; ``served`` is False for one that is only stored, and
+    ``deprecation`` warns who uses it.
     """
 
     group: str
@@ -122,6 +139,8 @@ class Resource:
     view: View | None = None
     shape: Shape | None = None
     listed_as: str = ""
+    served: bool = True
+    deprecation: str = ""
 
     @property
     def api_version(self) -> str:

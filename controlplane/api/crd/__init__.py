@@ -1,0 +1,1 @@
+"""Custom resources on the server: definitions become rows of the registry as they arrive."""
