@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from controlplane.api.bodies import decode_object, media_type_of, read_body
 from controlplane.api.call import Call
 from controlplane.api.decoding import admit
+from flotilla.api.kinds.columns import AGE, NAME, column, spec_of, status_of
 from flotilla.api.kinds.metadata import (
     metadata_fields,
     no_defaults,
@@ -18,7 +19,7 @@ from flotilla.api.kinds.metadata import (
     prepare_plain_update,
     validate_metadata_only,
 )
-from flotilla.api.kinds.resource import Strategy
+from flotilla.api.kinds.resource import Column, Strategy
 from flotilla.api.objects import KubeObject
 from flotilla.api.registry import Resource
 
@@ -32,7 +33,15 @@ _STRATEGY = Strategy(
 )
 
 
-def _row(group: str, version: str, kind: str, definition: str) -> Resource:
+_SCALE_COLUMNS = (
+    NAME,
+    column("Desired", lambda obj, now: spec_of(obj).get("replicas", 0), type_="integer"),
+    column("Available", lambda obj, now: status_of(obj).get("replicas", 0), type_="integer"),
+    AGE,
+)
+
+
+def _row(group: str, version: str, kind: str, definition: str, columns: tuple[Column, ...] = ()) -> Resource:
     return Resource(
         group=group,
         version=version,
@@ -41,7 +50,7 @@ def _row(group: str, version: str, kind: str, definition: str) -> Resource:
         kind=kind,
         namespaced=True,
         definition=definition,
-        columns=(),
+        columns=columns,
         strategy=_STRATEGY,
     )
 
@@ -49,7 +58,7 @@ def _row(group: str, version: str, kind: str, definition: str) -> Resource:
 BINDING = _row("", "v1", "Binding", "io.k8s.api.core.v1.Binding")
 EVICTION = _row("policy", "v1", "Eviction", "io.k8s.api.policy.v1.Eviction")
 EVICTION_V1BETA1 = _row("policy", "v1beta1", "Eviction", EVICTION.definition)
-SCALE = _row("autoscaling", "v1", "Scale", "io.k8s.api.autoscaling.v1.Scale")
+SCALE = _row("autoscaling", "v1", "Scale", "io.k8s.api.autoscaling.v1.Scale", _SCALE_COLUMNS)
 
 
 async def read_request(call: Call, rows: Sequence[Resource]) -> KubeObject:

@@ -15,14 +15,15 @@ from controlplane.api.lists import Lister
 from controlplane.api.object_meta import place
 from controlplane.api.operations import Operations
 from controlplane.api.request_kinds import SCALE, read_request
-from controlplane.api.responses import object_response
+from controlplane.api.responses import json_response, object_response
 from controlplane.api.scale_paths import selector_text, with_replicas
 from controlplane.api.subresources import scale_of
+from controlplane.api.tables import check_include, render_one
 from controlplane.api.views import served_object
 from controlplane.api.writes import APPLY_PATCH, field_manager, patch_function, read_config, write_options
 from controlplane.store.cache import Cache
 from flotilla.api.errors import STALE_OBJECT, FieldError, bad_request, conflict, invalid, not_found
-from flotilla.api.objects import KubeObject
+from flotilla.api.objects import KubeObject, encode
 from flotilla.api.registry import Resource
 
 _MOST_REPLICAS = 2**31
@@ -41,7 +42,11 @@ class Scales:
         entry = self._cache.get(resource, call.info.namespace, call.info.name)
         if entry is None:
             raise not_found(resource.plural, call.info.name, group=resource.group)
-        return object_response(view(resource, served_object(resource, entry.obj)))
+        scale = view(resource, served_object(resource, entry.obj))
+        if not call.form.kind:
+            return object_response(scale)
+        include = check_include(call.query.get("includeObject", ""))
+        return json_response(render_one(SCALE, scale, encode(scale), call.form, include=include))
 
     async def update(self, call: Call, resource: Resource) -> web.Response:
         sent = await read_request(call, (SCALE,))
