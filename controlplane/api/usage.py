@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Protocol
 
 from aiohttp import web
 
 from controlplane.api.call import Call
-from controlplane.api.responses import json_response, object_response
-from controlplane.api.tables import assemble_table, partial_metadata
+from controlplane.api.responses import json_response
+from controlplane.api.tables import assemble_table, check_include, partial_metadata, table_row
 from controlplane.store.cache import Cache
 from flotilla.api.errors import ApiError, bad_request, method_not_allowed, not_found
+from flotilla.api.kinds.metadata import metadata_fields
 from flotilla.api.kinds.resource import Column
 from flotilla.api.objects import KubeObject, encode
 from flotilla.api.quantities import bytes_of, cpu_millis
 from flotilla.api.resources import NODES
-from flotilla.api.selectors import LabelSelector, parse_label_selector
+from flotilla.api.selectors import LabelSelector, parse_field_selector, parse_label_selector
 
 _GROUP = "metrics.k8s.io"
 _API_VERSION = f"{_GROUP}/v1beta1"
 _KINDS = {"nodes": "NodeMetrics", "pods": "PodMetrics"}
+_FIELDS = frozenset({"metadata.name", "metadata.namespace"})
+_KNOWN_FIELDS = '"metadata.name", "metadata.namespace"'
 
 
 class MetricsSource(Protocol):
@@ -50,9 +53,9 @@ def _memory(obj: KubeObject, now: datetime) -> str:
 
 _COLUMNS = (
     Column("Name", "string", "The object's name.", 0, "name", lambda obj, now: obj["metadata"]["name"]),
-    Column("CPU", "string", "CPU used, in thousandths of a core.", 0, "", _cpu),
-    Column("Memory", "string", "Working set.", 0, "", _memory),
-    Column("Window", "string", "The time over which CPU was averaged.", 0, "", lambda obj, now: obj.get("window", "")),
+    Column("cpu", "string", "CPU used, in thousandths of a core.", 0, "quantity", _cpu),
+    Column("memory", "string", "Working set.", 0, "quantity", _memory),
+    Column("Window", "string", "The averaged time.", 0, "duration", lambda obj, now: obj.get("window", "")),
 )
 
 
@@ -85,9 +88,17 @@ class Usage:
     def _selected(self, call: Call, found: Sequence[KubeObject]) -> list[KubeObject]:
         try:
             selector = parse_label_selector(call.query.get("labelSelector", ""))
+            fields = parse_field_selector(call.query.get("fieldSelector", ""))
         except ValueError as error:
             raise bad_request(str(error)) from error
-        return [obj for obj in found if self._matches(call.info.plural, obj, selector)]
+        unknown = sorted(fields.fields - _FIELDS)
+        if unknown:
+            raise bad_request(f'"{unknown[0]}" is not a known field selector: only {_KNOWN_FIELDS}')
+        return [
+            obj
+            for obj in found
+            if fields.matches(metadata_fields(obj)) and self._matches(call.info.plural, obj, selector)
+        ]
 
     def _matches(self, plural: str, obj: KubeObject, selector: LabelSelector) -> bool:
         labels = obj["metadata"].get("labels")
@@ -99,18 +110,17 @@ class Usage:
     def _render(self, call: Call, objects: Sequence[KubeObject], *, single: bool) -> web.Response:
         form = call.form
         if form.kind == "Table":
-            now = datetime.now(UTC)
-            rows = [_row(obj, now, form.version) for obj in objects]
+            include = check_include(call.query.get("includeObject", ""))
+            rows = [table_row(_COLUMNS, obj, encode(obj), include=include, version=form.version) for obj in objects]
             return json_response(assemble_table(form, {"resourceVersion": ""}, _COLUMNS, rows))
+        head: KubeObject = {"kind": f"{_KINDS[call.info.plural]}List", "apiVersion": _API_VERSION}
+        items = [encode(obj) for obj in objects]
+        if form.kind:
+            head = {"kind": "PartialObjectMetadataList", "apiVersion": form.api_version}
+            items = [partial_metadata(item, form.version) for item in items]
         if single:
-            return object_response(objects[0])
-        kind = f"{_KINDS[call.info.plural]}List"
-        return object_response({"kind": kind, "apiVersion": _API_VERSION, "metadata": {}, "items": list(objects)})
-
-
-def _row(obj: KubeObject, now: datetime, version: str) -> bytes:
-    cells = encode([column.value(obj, now) for column in _COLUMNS])
-    return b'{"cells":' + cells + b',"object":' + partial_metadata(encode(obj), version) + b"}"
+            return json_response(items[0])
+        return json_response(encode(head | {"metadata": {}})[:-1] + b',"items":[' + b",".join(items) + b"]}")
 
 
 def path_not_found() -> ApiError:

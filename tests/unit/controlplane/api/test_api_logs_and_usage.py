@@ -8,6 +8,7 @@ from typing import Any
 from flotilla.api.errors import bad_request
 
 PODS = "/api/v1/namespaces/default/pods"
+METADATA = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
 USAGE = "/apis/metrics.k8s.io/v1beta1"
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
 DEADLINE_S = 10.0
@@ -83,7 +84,19 @@ async def test_usage_of_pods_and_nodes(api: Any) -> None:
     assert (await api.get(f"{USAGE}/namespaces/default/pods/c")).status == 404
     assert (await api.get(f"{USAGE}/namespaces/other/pods")).body["items"] == []
     table = (await api.get(f"{USAGE}/pods", headers={"Accept": TABLE})).body
+    assert [column["name"] for column in table["columnDefinitions"]] == ["Name", "cpu", "memory", "Window"]
     assert table["rows"][0]["cells"][:3] == ["a", "500m", "128Mi"]
+    assert table["rows"][0]["object"]["kind"] == "PartialObjectMetadata"
+    whole = (await api.get(f"{USAGE}/pods?includeObject=Object", headers={"Accept": TABLE})).body
+    assert whole["rows"][0]["object"]["containers"][0]["usage"] == usage
+    named = (await api.get(f"{USAGE}/pods?fieldSelector=metadata.name=b")).body
+    assert [pod["metadata"]["name"] for pod in named["items"]] == ["b"]
+    assert (await api.get(f"{USAGE}/pods?fieldSelector=spec.nodeName=n")).status == 400
+    heads = (await api.get(f"{USAGE}/nodes", headers={"Accept": METADATA})).body
+    assert (heads["kind"], list(heads["items"][0])) == (
+        "PartialObjectMetadataList",
+        ["kind", "apiVersion", "metadata"],
+    )
     assert (await api.post(f"{USAGE}/nodes", {})).status == 405
 
 
