@@ -8,10 +8,10 @@ store's refusal carries the newest one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+from controlplane.api.recent_writes import RecentWrites
 from controlplane.api.views import served_object, stored_object, viewed_entry
 from controlplane.store.cache import Cache
 from controlplane.store.entry import restored
@@ -67,19 +67,29 @@ class Current:
         return stamped(decode(self.data), self.revision)
 
 
-@contextmanager
-def store_errors() -> Iterator[None]:
-    """Turn a store's failure into the ApiError that a client or a reconciler can act upon."""
-    try:
-        yield
-    except OutOfSpaceError as error:
-        raise StoreFullError from error
-    except FencedError as error:
-        raise DeposedError from error
-    except StoreError as error:
-        if not error.transient:
-            raise
-        raise unavailable(f"the store can't be reached: {error}") from error
+class _StoreErrors:
+    """Turns a store's failure into the ApiError that a client or a reconciler can act upon. Has no state."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if not isinstance(error, StoreError):
+            return
+        if isinstance(error, OutOfSpaceError):
+            raise StoreFullError from error
+        if isinstance(error, FencedError):
+            raise DeposedError from error
+        if error.transient:
+            raise unavailable(f"the store can't be reached: {error}") from error
+
+
+_STORE_ERRORS = _StoreErrors()
+
+
+def store_errors() -> AbstractContextManager[None]:
+    """The context that every access to the store stands in."""
+    return _STORE_ERRORS
 
 
 class Persistence:
@@ -88,9 +98,13 @@ class Persistence:
     def __init__(self, store: Store, cache: Cache) -> None:
         self._store = store
         self._cache = cache
+        self._recent = RecentWrites()
 
     def cached(self, resource: Resource, namespace: str, name: str) -> Current | None:
-        """The state that the cache has; may be old."""
+        """The state that the cache has, or the one that was written here since; may be old."""
+        written = self._recent.newest(object_key(resource, namespace, name), shown=self._cache.revision)
+        if written is not None:
+            return current_of(resource, written, fresh=False)
         entry = self._cache.get(resource, namespace, name)
         if entry is None:
             return None
@@ -109,35 +123,41 @@ class Persistence:
 
     async def create(self, resource: Resource, obj: KubeObject, *, lease: int = 0) -> KubeObject:
         """Store a new object; it returns with its resourceVersion. AlreadyExists."""
-        metadata = obj["metadata"]
-        key = object_key(resource, metadata.get("namespace") or "", metadata["name"])
+        key, stored = _key_of(resource, obj), stored_object(resource, obj)
+        data = encode_stored(stored)
         with store_errors():
             try:
-                stored = stored_object(resource, obj)
-                revision = await self._store.create(key, encode_stored(stored), lease=lease)
+                revision = await self._store.create(key, data, lease=lease)
             except KeyExistsError as error:
-                raise already_exists(resource.plural, metadata["name"], group=resource.group) from error
+                raise already_exists(resource.plural, obj["metadata"]["name"], group=resource.group) from error
+        self._recent.note(key, data, revision, shown=self._cache.revision)
         return stamped(served_object(resource, stored), revision)
 
     async def replace(self, resource: Resource, obj: KubeObject, *, expected: int, lease: int = 0) -> KubeObject:
         """Store over the state of revision ``expected``. RevisionConflictError holds what is there instead."""
-        metadata = obj["metadata"]
-        key = object_key(resource, metadata.get("namespace") or "", metadata["name"])
+        key, stored = _key_of(resource, obj), stored_object(resource, obj)
+        data = encode_stored(stored)
+        self._recent.forget(key)
         with store_errors():
-            stored = stored_object(resource, obj)
-            revision = await self._store.update(key, encode_stored(stored), expected=expected, lease=lease)
+            revision = await self._store.update(key, data, expected=expected, lease=lease)
+        self._recent.note(key, data, revision, shown=self._cache.revision)
         return stamped(served_object(resource, stored), revision)
 
     async def remove(self, resource: Resource, obj: KubeObject, *, expected: int) -> KubeObject:
         """Remove the state of revision ``expected``. RevisionConflictError holds what is there instead."""
-        metadata = obj["metadata"]
-        key = object_key(resource, metadata.get("namespace") or "", metadata["name"])
+        key = _key_of(resource, obj)
+        self._recent.forget(key)
         with store_errors():
             revision = await self._store.delete(key, expected=expected)
         return stamped(obj, revision)
 
 
-def current_of(resource: Resource, found: KeyValue | None) -> Current | None:
+def _key_of(resource: Resource, obj: KubeObject) -> str:
+    metadata = obj["metadata"]
+    return object_key(resource, metadata.get("namespace") or "", metadata["name"])
+
+
+def current_of(resource: Resource, found: KeyValue | None, *, fresh: bool = True) -> Current | None:
     """The state that a read or a RevisionConflictError found, as ``resource`` shows it, None for nothing."""
     if found is None:
         return None
@@ -146,7 +166,7 @@ def current_of(resource: Resource, found: KeyValue | None) -> Current | None:
     if resource.view is not None:
         obj = resource.view.from_stored(obj)
         data = encode(obj)
-    return Current(stamped(obj, found.mod_revision), found.mod_revision, fresh=True, data=data)
+    return Current(stamped(obj, found.mod_revision), found.mod_revision, fresh=fresh, data=data)
 
 
 def encode_stored(obj: KubeObject) -> bytes:

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 KubeObject = dict[str, Any]
+_SECONDS_LENGTH = len("2006-01-02T15:04:05")
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder()
@@ -94,7 +95,9 @@ def object_reference(obj: Mapping[str, Any]) -> KubeObject:
 
 def format_time(moment: datetime) -> str:
     """RFC 3339 in UTC with whole seconds, the form of ``metav1.Time``."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return moment.isoformat(timespec="seconds")[:_SECONDS_LENGTH] + "Z"
 
 
 def format_micro_time(moment: datetime) -> str:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from controlplane.api.apply.field_set import FieldSet, checked, union
 from flotilla.api.objects import KubeObject, format_time, parse_time
@@ -18,9 +17,11 @@ _MAXIMUM_UPDATERS = 10
 _LONGEST_NAME = 128
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manager:
-    """One entry. Updates of one manager by different API versions are told apart, applies are not."""
+class Manager(NamedTuple):
+    """One entry. Updates of one manager by different API versions are told apart, applies are not.
+
+    A tuple, because every write makes one for each manager of the object.
+    """
 
     name: str
     operation: str
@@ -47,7 +48,7 @@ class Manager:
 
     def owning(self, fields: FieldSet) -> Manager:
         """The entry with other fields; its time stays, because it is not its doing."""
-        return self if fields is self.fields else replace(self, fields=fields)
+        return self if fields is self.fields else self._replace(fields=fields)
 
 
 def read_managers(entries: Sequence[KubeObject] | None) -> list[Manager]:
@@ -108,6 +109,8 @@ def _entry(manager: Manager) -> KubeObject:
 
 def cap_updaters(managers: list[Manager], now: datetime) -> list[Manager]:
     """Fold the oldest updaters of a version into one entry for as long as there are more than ten in all."""
+    if len(managers) <= _MAXIMUM_UPDATERS:
+        return managers
     updaters = sorted((m for m in managers if m.operation == UPDATE and m.fields), key=lambda m: (m.time, m.name))
     surplus = len(updaters) - _MAXIMUM_UPDATERS
     folded: dict[str, list[Manager]] = {}
@@ -129,4 +132,4 @@ def _ancient(group: Sequence[Manager], now: datetime) -> Manager:
     for manager in group:
         fields = union(fields, manager.fields)
     time = group[-1].time or format_time(now)
-    return replace(group[-1], name=ANCIENT_CHANGES, subresource="", fields=fields, time=time)
+    return group[-1]._replace(name=ANCIENT_CHANGES, subresource="", fields=fields, time=time)

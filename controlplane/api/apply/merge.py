@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -54,7 +54,8 @@ def apply_config(resource: Resource, live: KubeObject | None, application: Appli
         raise bad_request(f"failed to create typed patch object ({_place(application)}): {error}") from error
     others = _settle(others, change, live, application, schema)
     moved = change or wanted != me.fields
-    me = replace(me, fields=wanted, api_version=resource.api_version, time=format_time(now) if moved else me.time)
+    time = format_time(now) if moved else me.time
+    me = me._replace(fields=wanted, api_version=resource.api_version, time=time)
     result = _assembled(resource, live, merged, application)
     entries = write_managers([*others, me])
     if entries:

@@ -126,12 +126,4 @@ def assign(known: list[Manager], writer: Manager, gained: FieldSet, removed: Fie
             result.append(manager.owning(difference(manager.fields, lost)))
     fields = union(difference(own.fields, removed), gained)
     time = format_time(now) if gained else own.time
-    last = Manager(
-        name=own.name,
-        operation=own.operation,
-        api_version=own.api_version,
-        subresource=own.subresource,
-        time=time,
-        fields=fields,
-    )
-    return [*result, last]
+    return [*result, own._replace(fields=fields, time=time)]

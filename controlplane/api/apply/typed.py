@@ -15,6 +15,7 @@ from controlplane.api.apply.field_set import MEMBER, FieldSet, is_member, leaf
 from controlplane.api.schema import TypeSchema
 
 _encoder = msgspec.json.Encoder(order="sorted")
+_CONTAINERS = (dict, list)
 _Groups = dict[str, list[Any]]
 
 
@@ -164,7 +165,7 @@ def _whole(value: Any, schema: TypeSchema) -> FieldSet:
         return {MEMBER: {}} | {key: _whole_group(items, schema) for key, items in groups.items()}
     node: FieldSet = {MEMBER: {}}
     for name, child in value.items():
-        node[f"f:{name}"] = _whole(child, schema.field(name))
+        node["f:" + name] = _whole(child, schema.field(name)) if type(child) in _CONTAINERS else leaf()
     return node
 
 

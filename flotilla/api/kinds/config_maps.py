@@ -24,7 +24,8 @@ _WHY_FORBIDDEN = "field is immutable when `immutable` is set"
 
 def validate_keys(keys: Iterable[str], path: str) -> list[FieldError]:
     """Faults of the keys of a data map."""
-    return [error for key in keys for error in each_invalid(f"{path}[{key}]", key, config_key_faults(key))]
+    faulty = [(key, faults) for key in keys if (faults := config_key_faults(key))]
+    return [error for key, faults in faulty for error in each_invalid(f"{path}[{key}]", key, faults)]
 
 
 def validate_immutability(obj: KubeObject, old: KubeObject, fields: tuple[str, ...]) -> list[FieldError]:
