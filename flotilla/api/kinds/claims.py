@@ -16,10 +16,10 @@ from flotilla.api.kinds.faults import (
 )
 from flotilla.api.kinds.label_selectors import validate_label_selector
 from flotilla.api.kinds.metadata import keep_status, metadata_fields, validate_metadata
-from flotilla.api.kinds.pod_defaults import fill
 from flotilla.api.kinds.resource import Strategy
 from flotilla.api.kinds.resource_names import validate_amount
 from flotilla.api.kinds.stored_only import stored_only
+from flotilla.api.kinds.volume_defaults import default_claim_spec
 from flotilla.api.names import dns_subdomain_faults
 from flotilla.api.objects import KubeObject
 from flotilla.api.quantities import parse_quantity
@@ -30,16 +30,6 @@ VOLUME_MODES = ("Block", "Filesystem")
 ONE_POD_ONLY = "may not use ReadWriteOncePod with other access modes"
 _ONLY = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
 _STORAGE = "spec.resources.requests.storage"
-
-
-def default_claim_spec(spec: KubeObject) -> None:
-    """Fill the spec of a claim or of a template of claims."""
-    fill(spec, "volumeMode", "Filesystem")
-    source, reference = spec.get("dataSource"), spec.get("dataSourceRef")
-    if source is not None and reference is None:
-        spec["dataSourceRef"] = dict(source)
-    elif reference is not None and source is None and not reference.get("namespace"):
-        spec["dataSource"] = {key: value for key, value in reference.items() if key != "namespace"}
 
 
 def _default(claim: KubeObject) -> None:

@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from flotilla.api.errors import FieldError
-from flotilla.api.kinds.faults import duplicate, each_invalid, invalid, required, too_long, too_many
+from flotilla.api.kinds.faults import each_invalid, invalid, required, too_long, too_many
 from flotilla.api.names import dns_label_faults, dns_subdomain_faults, label_value_faults, qualified_name_faults
 from flotilla.api.objects import KubeObject
 
 LARGEST_ANNOTATIONS_BYTES = 256 * 1024
 LARGEST_LABEL_COUNT = 1000
+_EXCLUSIVE_FINALIZERS = frozenset({"orphan", "foregroundDeletion"})
 _OWNER_FIELDS = ("apiVersion", "kind", "name", "uid")
 
 NameFaults = Callable[[str], list[str]]
@@ -121,12 +122,12 @@ def validate_metadata(obj: Mapping[str, Any], *, name_faults: NameFaults = dns_s
         errors += validate_annotations(metadata["annotations"], "metadata.annotations")
     if metadata.get("ownerReferences"):
         errors += _validate_owners(metadata["ownerReferences"], "metadata.ownerReferences")
-    seen: set[str] = set()
-    for finalizer in metadata.get("finalizers") or ():
+    finalizers = metadata.get("finalizers") or []
+    for finalizer in finalizers:
         errors += each_invalid("metadata.finalizers", finalizer, qualified_name_faults(finalizer))
-        if finalizer in seen:
-            errors.append(duplicate("metadata.finalizers", finalizer))
-        seen.add(finalizer)
+    if set(finalizers) >= _EXCLUSIVE_FINALIZERS:
+        why = "finalizer orphan and foregroundDeletion cannot be both set"
+        errors.append(invalid("metadata.finalizers", finalizers, why))
     return errors
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flotilla.api.errors import FieldError
-from flotilla.api.kinds.faults import each_invalid
+from flotilla.api.kinds.faults import each_invalid, invalid
 from flotilla.api.kinds.metadata import keep_status, metadata_fields, no_warnings, validate_metadata
 from flotilla.api.kinds.resource import Strategy
 from flotilla.api.names import dns_label_faults, qualified_name_faults
@@ -14,6 +14,8 @@ from flotilla.api.objects import KubeObject
 
 NAME_LABEL = "kubernetes.io/metadata.name"
 FINALIZER = "kubernetes"
+_STANDARD_FINALIZERS = (FINALIZER, "orphan", "foregroundDeletion")
+_UNQUALIFIED = "name is neither a standard finalizer name nor is it fully qualified"
 
 
 def _default(namespace: KubeObject) -> None:
@@ -36,10 +38,25 @@ def _prepare_for_update(namespace: KubeObject, old: KubeObject) -> None:
         namespace["spec"] = old["spec"]
 
 
+def _validate_status(subresource: str, namespace: KubeObject, old: KubeObject) -> list[FieldError]:
+    """A namespace is being terminated exactly when it is deleted."""
+    if subresource != "status":
+        return []
+    phase = (namespace.get("status") or {}).get("phase") or "Active"
+    expected = "Terminating" if namespace["metadata"].get("deletionTimestamp") else "Active"
+    if phase == expected:
+        return []
+    when = "is not empty" if expected == "Terminating" else "is empty"
+    return [invalid("status.Phase", phase, f"may only be '{expected}' if `deletionTimestamp` {when}")]
+
+
 def _validate(namespace: KubeObject, old: KubeObject | None) -> list[FieldError]:
     errors = validate_metadata(namespace, name_faults=dns_label_faults)
     for finalizer in (namespace.get("spec") or {}).get("finalizers") or ():
-        errors += each_invalid("spec.finalizers", finalizer, qualified_name_faults(finalizer))
+        faults = qualified_name_faults(finalizer)
+        errors += each_invalid("spec.finalizers", finalizer, faults)
+        if not faults and "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS:
+            errors.append(invalid("spec.finalizers", finalizer, _UNQUALIFIED))
     return errors
 
 
@@ -55,4 +72,5 @@ STRATEGY = Strategy(
     warnings=no_warnings,
     selectable_fields=_selectable_fields,
     status_subresource=True,
+    validate_subresource=_validate_status,
 )

@@ -12,7 +12,6 @@ from flotilla.api.kinds.metadata import (
     keep_status,
     metadata_fields,
     no_defaults,
-    no_warnings,
     prepare_plain,
     validate_metadata,
 )
@@ -21,6 +20,8 @@ from flotilla.api.kinds.resource import Strategy
 from flotilla.api.kinds.resource_requirements import validate_quantities
 from flotilla.api.names import label_value_faults, qualified_name_faults
 from flotilla.api.objects import KubeObject
+
+_UNUSED = ("externalID", "configSource")
 
 
 def _validate_taints(taints: list[KubeObject]) -> list[FieldError]:
@@ -42,13 +43,41 @@ def _validate_taints(taints: list[KubeObject]) -> list[FieldError]:
 
 def _validate_networks(spec: Mapping[str, Any]) -> list[FieldError]:
     errors: list[FieldError] = []
-    for index, network in enumerate(spec.get("podCIDRs") or ([spec["podCIDR"]] if spec.get("podCIDR") else [])):
+    networks = spec.get("podCIDRs") or ([spec["podCIDR"]] if spec.get("podCIDR") else [])
+    families: list[int] = []
+    for index, network in enumerate(networks):
         try:
-            ipaddress.ip_network(network)
+            families.append(ipaddress.ip_network(network).version)
         except ValueError:
             why = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
             errors.append(invalid(f"spec.podCIDRs[{index}]", network, why))
+    if spec.get("podCIDR") and spec.get("podCIDRs") and spec["podCIDRs"][0] != spec["podCIDR"]:
+        errors.append(invalid("spec.podCIDRs[0]", spec["podCIDRs"][0], "must be equal to `podCIDR`"))
+    if len(families) != len(set(families)):
+        errors.append(invalid("spec.podCIDRs", networks, "may specify no more than one CIDR for each IP family"))
     return errors
+
+
+def _validate_addresses(status: Mapping[str, Any]) -> list[FieldError]:
+    addresses = status.get("addresses") or []
+    return [
+        duplicate(f"status.addresses[{index}]", address)
+        for index, address in enumerate(addresses)
+        if address in addresses[:index]
+    ]
+
+
+def _validate_status(subresource: str, node: KubeObject, old: KubeObject) -> list[FieldError]:
+    status = node.get("status") or {}
+    errors = _validate_addresses(status)
+    for field in ("capacity", "allocatable"):
+        errors += validate_quantities(status.get(field) or {}, f"status.{field}")
+    return errors
+
+
+def _warnings(node: KubeObject) -> list[str]:
+    fields = [field for field in _UNUSED if (node.get("spec") or {}).get(field)]
+    return [f"spec.{field}: this field is deprecated, and is unused" for field in fields]
 
 
 def _validate_update(node: KubeObject, old: KubeObject) -> list[FieldError]:
@@ -61,10 +90,9 @@ def _validate_update(node: KubeObject, old: KubeObject) -> list[FieldError]:
 
 
 def _validate(node: KubeObject, old: KubeObject | None) -> list[FieldError]:
-    spec, status = node.get("spec") or {}, node.get("status") or {}
+    spec = node.get("spec") or {}
     errors = validate_metadata(node) + _validate_taints(spec.get("taints") or []) + _validate_networks(spec)
-    for field in ("capacity", "allocatable"):
-        errors += validate_quantities(status.get(field) or {}, f"status.{field}")
+    errors += _validate_status("", node, node)
     return errors if old is None else errors + _validate_update(node, old)
 
 
@@ -78,7 +106,8 @@ STRATEGY = Strategy(
     validate=_validate,
     prepare_for_create=prepare_plain,
     prepare_for_update=keep_status,
-    warnings=no_warnings,
+    warnings=_warnings,
     selectable_fields=_selectable_fields,
     status_subresource=True,
+    validate_subresource=_validate_status,
 )

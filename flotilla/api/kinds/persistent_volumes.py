@@ -20,6 +20,7 @@ from flotilla.api.kinds.pod_defaults import fill
 from flotilla.api.kinds.resource import Strategy
 from flotilla.api.kinds.resource_names import validate_amount
 from flotilla.api.kinds.stored_only import stored_only
+from flotilla.api.kinds.volume_defaults import default_source
 from flotilla.api.kinds.volume_sources import driver_name_faults, more_than_one, no_backsteps, validate_source
 from flotilla.api.objects import KubeObject
 from flotilla.api.quantities import parse_quantity
@@ -58,27 +59,11 @@ _SECRET_REFERENCES = (
 )
 
 
-def _default_source(spec: KubeObject) -> None:
-    if spec.get("hostPath") is not None:
-        spec["hostPath"].setdefault("type", "")
-    if spec.get("iscsi") is not None:
-        fill(spec["iscsi"], "iscsiInterface", "default")
-    if spec.get("rbd") is not None:
-        for field, value in (("pool", "rbd"), ("user", "admin"), ("keyring", "/etc/ceph/keyring")):
-            fill(spec["rbd"], field, value)
-    if spec.get("azureDisk") is not None:
-        for key, default in (("cachingMode", "ReadWrite"), ("kind", "Shared"), ("fsType", "ext4"), ("readOnly", False)):
-            spec["azureDisk"].setdefault(key, default)
-    if spec.get("scaleIO") is not None:
-        fill(spec["scaleIO"], "storageMode", "ThinProvisioned")
-        fill(spec["scaleIO"], "fsType", "xfs")
-
-
 def _default(volume: KubeObject) -> None:
     spec = volume.setdefault("spec", {})
     fill(spec, "persistentVolumeReclaimPolicy", "Retain")
     fill(spec, "volumeMode", "Filesystem")
-    _default_source(spec)
+    default_source(spec)
     status = volume.get("status") or {}
     volume["status"] = {**status, "phase": status.get("phase") or PENDING}
 

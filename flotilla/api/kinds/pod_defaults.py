@@ -10,12 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from flotilla.api.kinds.volume_defaults import default_claim_spec, default_source
 from flotilla.api.objects import KubeObject
+from flotilla.api.quantities import format_bytes, format_cpu_millis
+from flotilla.api.workloads import pod_requests
 
 TOLERATION_SECONDS = 5
 _NODE_LOSS_TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 _DEFAULT_MODE = 0o644
 _TOKEN_EXPIRATION_S = 3600
+_CERTIFICATE_EXPIRATION_S = 86400
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 _PROBE_NUMBERS = {"timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3}
 _SOURCES_WITH_MODE = ("secret", "configMap", "downwardAPI", "projected")
@@ -80,6 +84,8 @@ def _default_projection(source: KubeObject) -> None:
     token = source.get("serviceAccountToken")
     if token is not None:
         token.setdefault("expirationSeconds", _TOKEN_EXPIRATION_S)
+    if source.get("podCertificate") is not None:
+        source["podCertificate"].setdefault("maxExpirationSeconds", _CERTIFICATE_EXPIRATION_S)
     _default_field_references((source.get("downwardAPI") or {}).get("items") or [])
 
 
@@ -89,8 +95,12 @@ def _default_volume(volume: KubeObject) -> None:
     for kind in _SOURCES_WITH_MODE:
         if volume.get(kind) is not None:
             volume[kind].setdefault("defaultMode", _DEFAULT_MODE)
-    if volume.get("hostPath") is not None:
-        volume["hostPath"].setdefault("type", "")
+    default_source(volume)
+    image, template = volume.get("image"), (volume.get("ephemeral") or {}).get("volumeClaimTemplate")
+    if image is not None:
+        fill(image, "pullPolicy", pull_policy(image.get("reference") or ""))
+    if template is not None:
+        default_claim_spec(template.setdefault("spec", {}))
     for source in (volume.get("projected") or {}).get("sources") or ():
         _default_projection(source)
     _default_field_references((volume.get("downwardAPI") or {}).get("items") or [])
@@ -113,9 +123,6 @@ def default_pod_spec(spec: KubeObject) -> None:
         spec["serviceAccountName"] = spec["serviceAccount"] = account
     for container in _containers(spec):
         _default_container(container)
-        if spec.get("hostNetwork"):
-            for port in container.get("ports") or ():
-                port.setdefault("hostPort", port.get("containerPort"))
     for volume in spec.get("volumes") or ():
         _default_volume(volume)
 
@@ -125,6 +132,32 @@ def _request_limits(holder: Mapping[str, Any]) -> None:
     resources = holder.get("resources")
     if resources and resources.get("limits"):
         resources["requests"] = {**resources["limits"], **(resources.get("requests") or {})}
+
+
+def _request_for_all(spec: Mapping[str, Any]) -> None:
+    """What the whole pod has a limit for and no request: what its containers ask for together, or else the limit."""
+    resources = spec.get("resources")
+    if not resources or not resources.get("limits"):
+        return
+    asked = {
+        name for container in _containers(spec) for name in (container.get("resources") or {}).get("requests") or ()
+    }
+    missing = {
+        name: limit for name, limit in resources["limits"].items() if name not in (resources.get("requests") or {})
+    }
+    together = pod_requests({**spec, "resources": {}, "overhead": {}})
+    texts = {"cpu": format_cpu_millis(together["cpu"]), "memory": format_bytes(together["memory"])}
+    found = {name: texts[name] if name in asked and name in texts else limit for name, limit in missing.items()}
+    resources["requests"] = {**(resources.get("requests") or {}), **found}
+
+
+def _use_ports_of_the_host(spec: Mapping[str, Any]) -> None:
+    if not spec.get("hostNetwork"):
+        return
+    for container in _containers(spec):
+        for port in container.get("ports") or ():
+            if not port.get("hostPort"):
+                port["hostPort"] = port.get("containerPort")
 
 
 def _tolerates(toleration: Mapping[str, Any], taint: str) -> bool:
@@ -150,5 +183,6 @@ def default_pod(pod: KubeObject) -> None:
         spec["serviceAccountName"] = spec["serviceAccount"] = "default"
     for container in _containers(spec):
         _request_limits(container)
-    _request_limits(spec)
+    _request_for_all(spec)
+    _use_ports_of_the_host(spec)
     _tolerate_node_loss(spec)

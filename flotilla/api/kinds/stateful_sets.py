@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flotilla.api.errors import FieldError
-from flotilla.api.kinds.claims import PENDING, default_claim_spec
+from flotilla.api.kinds.claims import PENDING
 from flotilla.api.kinds.faults import forbidden, invalid, negative, required, unsupported
 from flotilla.api.kinds.metadata import begin_generation, carry_generation, metadata_fields, validate_metadata
 from flotilla.api.kinds.pod_templates import (
@@ -24,6 +24,7 @@ from flotilla.api.kinds.resource import Strategy
 from flotilla.api.kinds.status_counts import counts_status
 from flotilla.api.kinds.stored_only import stored_only
 from flotilla.api.kinds.update_steps import more_than_all, step_amount, validate_step
+from flotilla.api.kinds.volume_defaults import default_claim_spec
 from flotilla.api.names import dns_label_faults
 from flotilla.api.objects import KubeObject
 
