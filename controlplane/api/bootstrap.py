@@ -53,7 +53,9 @@ _PORT_NAME = "https"
 async def bootstrap(
     operations: Operations, *, api_address: str, api_port: int, cluster_dns: str, service_cidr: str
 ) -> None:
-    """Create what is missing. Pods reach this server at ``api_address:api_port``. Raises ApiError."""
+    """Create what is missing. Pods reach this server at ``api_address:api_port``, unless that is this machine's own
+    loopback: then the service has no endpoint. Raises ApiError.
+    """
     for resource, obj in _plain_objects():
         await _ensure(operations, resource, obj)
     await _ensure_network(operations, service_cidr)
@@ -183,17 +185,32 @@ def _endpoints(address: str, port: int) -> KubeObject:
         "addresses": [{"ip": address}],
         "ports": [{"name": _PORT_NAME, "port": port, "protocol": "TCP"}],
     }
-    return {"metadata": {"name": _API, "namespace": "default"}, "subsets": [subset]}
+    subsets = [subset] if _reachable(address) else []
+    return {"metadata": {"name": _API, "namespace": "default"}, "subsets": subsets}
 
 
 def _endpoint_slice(address: str, port: int) -> KubeObject:
+    endpoint = {"addresses": [address], "conditions": {"ready": True}}
     return {
         "metadata": {
             "name": _API,
             "namespace": "default",
-            "labels": {"kubernetes.io/service-name": "kubernetes"},
+            "labels": {"kubernetes.io/service-name": _API},
         },
         "addressType": "IPv4",
-        "endpoints": [{"addresses": [address], "conditions": {"ready": True}}],
+        "endpoints": [endpoint] if _reachable(address) else [],
         "ports": [{"name": _PORT_NAME, "port": port, "protocol": "TCP"}],
     }
+
+
+def _reachable(address: str) -> bool:
+    """Whether pods can reach it; a server that listens on its own machine only has no endpoint for them."""
+    try:
+        return not ipaddress.IPv4Address(address).is_loopback
+    except ValueError:
+        return False
+
+
+def _reachable(address: str) -> list[str]:
+    """The address, if it leads pods to this server."""
+    return [] if ipaddress.ip_address(address).is_loopback else [address]
