@@ -209,8 +209,3 @@ def _reachable(address: str) -> bool:
         return not ipaddress.IPv4Address(address).is_loopback
     except ValueError:
         return False
-
-
-def _reachable(address: str) -> list[str]:
-    """The address, if it leads pods to this server."""
-    return [] if ipaddress.ip_address(address).is_loopback else [address]

@@ -18,7 +18,7 @@ from controlplane.store.memory import MemoryStore
 from flotilla.api.errors import ApiError
 from flotilla.api.objects import KubeObject
 from flotilla.api.registry import REGISTRY
-from flotilla.api.resources import CONFIG_MAPS, ENDPOINTS, EVENTS, NAMESPACES, PODS, SERVICES
+from flotilla.api.resources import CONFIG_MAPS, ENDPOINT_SLICES, ENDPOINTS, EVENTS, NAMESPACES, PODS, SERVICES
 
 DEADLINE_S = 10.0
 ADDRESSES: dict[str, Any] = {
@@ -263,6 +263,14 @@ async def test_bootstrap_is_idempotent(bench: Bench) -> None:
     await bootstrap(bench.operations, **ADDRESSES | {"api_address": "192.0.2.2"})
     endpoints = await bench.operations.get(ENDPOINTS, "default", "kubernetes")
     assert endpoints["subsets"][0]["addresses"] == [{"ip": "192.0.2.2"}]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "localhost"])
+async def test_a_server_for_its_own_machine_has_no_endpoints(bench: Bench, address: str) -> None:
+    """What pods can't reach is not published to them, and the rest of the cluster is furnished all the same."""
+    await bootstrap(bench.operations, **ADDRESSES | {"api_address": address})
+    assert not (await bench.operations.get(ENDPOINTS, "default", "kubernetes")).get("subsets")
+    assert (await bench.operations.get(ENDPOINT_SLICES, "default", "kubernetes"))["endpoints"] == []
 
 
 async def test_what_every_cluster_has_comes_back(bench: Bench) -> None:
