@@ -201,7 +201,10 @@ class Watcher(asyncio.Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """What to do. ``paths`` are asked in turn; ``{n}`` in a path or in ``body`` is a running number."""
+    """What to do. ``paths`` are asked in turn; ``{n}`` in a path or in ``body`` is a running number.
+
+    Only that of paths starts again after ``numbers``: a patch that comes round to an object changes it each time.
+    """
 
     port: int
     pki: str
@@ -227,7 +230,8 @@ def _requests(spec: Spec) -> Iterator[bytes]:
     for number in itertools.count():
         shown = str(spec.first_number + (number % spec.numbers if spec.numbers else number))
         path = spec.paths[number % len(spec.paths)].replace("{n}", shown)
-        yield request_bytes(spec.method, path, spec.body.replace("{n}", shown).encode(), headers=headers)
+        body = spec.body.replace("{n}", str(spec.first_number + number))
+        yield request_bytes(spec.method, path, body.encode(), headers=headers)
 
 
 class Pager:
