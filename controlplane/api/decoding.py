@@ -73,7 +73,10 @@ def check_fields(
     What is ``applied`` may lack required fields, which the object may have already, and may have no unknown ones,
     because nobody could own them.
     """
-    report = check(resource.definition, obj) if resource.shape is None else resource.shape.admit(obj)
+    try:
+        report = check(resource.definition, obj) if resource.shape is None else resource.shape.admit(obj)
+    except RecursionError as error:
+        raise bad_request(f"{_subject(resource)}: it is nested too deeply") from error
     wrong = [error for error in report.errors if error.reason != "FieldValueRequired"]
     if wrong:
         raise bad_request(f"{_subject(resource)}: {'; '.join(str(error) for error in wrong[:_SHOWN])}")

@@ -47,6 +47,7 @@ def build_controllers(
     """
     return [
         *_access_controllers(cache, objects, signer, clock=clock),
+        *_controllers_of_all_kinds(cache, objects, ca_certificate, clock=clock),
         Controller(
             "deployment",
             deployment.DeploymentReconciler(cache, objects, recorder, clock=clock),
@@ -68,26 +69,6 @@ def build_controllers(
             resources=disruption.RESOURCES,
         ),
         Controller(
-            "custom-resource-definition",
-            custom_resources.CustomResourceDefinitions(cache, objects, clock=clock),
-            cache=cache,
-            resources=lambda: custom_resources.followed(cache.registry),
-            workers=1,
-        ),
-        Controller(
-            "garbage-collector",
-            garbage_collector.GarbageCollector(cache, objects),
-            cache=cache,
-            resources=lambda: garbage_collector.collected(cache.registry),
-            workers=32,
-        ),
-        Controller(
-            "namespace",
-            namespaces.NamespaceReconciler(cache, objects, ca_certificate=ca_certificate, clock=clock),
-            cache=cache,
-            resources=cache.registry.stored,
-        ),
-        Controller(
             "endpoints",
             endpoints.EndpointsReconciler(cache, objects),
             cache=cache,
@@ -107,6 +88,32 @@ def build_controllers(
             cache=cache,
             resources=pod_gc.RESOURCES,
             workers=8,
+        ),
+    ]
+
+
+def _controllers_of_all_kinds(cache: Cache, objects: Objects, ca_certificate: str, *, clock: Clock) -> list[Runnable]:
+    """Those that follow every kind, also kinds that are defined later, and the one that has them defined."""
+    return [
+        Controller(
+            "custom-resource-definition",
+            custom_resources.CustomResourceDefinitions(cache, objects, clock=clock),
+            cache=cache,
+            resources=lambda: custom_resources.followed(cache.registry),
+            workers=1,
+        ),
+        Controller(
+            "garbage-collector",
+            garbage_collector.GarbageCollector(cache, objects),
+            cache=cache,
+            resources=lambda: garbage_collector.collected(cache.registry),
+            workers=32,
+        ),
+        Controller(
+            "namespace",
+            namespaces.NamespaceReconciler(cache, objects, ca_certificate=ca_certificate, clock=clock),
+            cache=cache,
+            resources=cache.registry.stored,
         ),
     ]
 

@@ -66,7 +66,8 @@ class CustomKinds:
     def _rows(self, name: str, crd: KubeObject, old_rows: Sequence[Resource]) -> tuple[Resource, ...]:
         try:
             rows = rows_of(crd, terminating=is_deleting(crd))
-        except (KeyError, TypeError, ValueError):
+        except Exception:
+            # What is stored was valid once, and one definition must not keep all others from being served.
             logger.exception("definition_unreadable", extra={"definition": name})
             return ()
         taken = [row for row in rows if self._is_taken(row, old_rows)]

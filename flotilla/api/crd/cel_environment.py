@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import cache
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from flotilla.api.crd.cel_functions import FUNCTIONS
@@ -28,6 +29,7 @@ _FORMATS = {
     "datetime": "TIMESTAMP",
     "duration": "DURATION",
 }
+_ANY = ("bool", "bytes", "double", "duration", "int", "list", "map", "string", "timestamp", "uint")
 _NO_KEY = re.compile(r'NOT_FOUND: Key not found in map : "(.*)"', re.DOTALL)
 _NO_OVERLOAD = re.compile(r"UNKNOWN: No matching overloads found : (.*)", re.DOTALL)
 _CODE = re.compile(r"^[A-Z_]+: ")
@@ -60,30 +62,36 @@ def _extensions() -> tuple[Any, ...]:
     return ext_optional.ExtOptional(), ext_bindings.ExtBindings()
 
 
-def _declaration(row: FunctionRow) -> Any:
-    cel = _cel()
-    results = {
-        "bool": cel.Type.BOOL,
-        "double": cel.Type.DOUBLE,
-        "dyn": cel.Type.DYN,
-        "int": cel.Type.INT,
-        "string": cel.Type.STRING,
-        "strings": cel.Type.List(cel.Type.STRING),
-    }
-    return cel.Overload(
-        f"{row.name}_{row.arity}_{'member' if row.member else 'global'}",
-        return_type=results[row.result],
-        parameters=[cel.Type.DYN] * row.arity,
-        is_member=row.member,
-        impl=row.implementation,
-    )
+@cache
+def _types() -> dict[str, Any]:
+    types = _cel().Type
+    plain = ("bool", "bytes", "double", "duration", "dyn", "int", "string", "timestamp", "uint")
+    named = {name: getattr(types, name.upper()) for name in plain}
+    lists = {"list": types.List(types.DYN), "strings": types.List(types.STRING)}
+    return named | lists | {"map": types.Map(types.DYN, types.DYN)}
+
+
+def _overloads(row: FunctionRow) -> list[Any]:
+    """The library matches arguments with declared types only, so ``any`` is one overload for each type."""
+    types = _types()
+    kind = "member" if row.member else "global"
+    return [
+        _cel().Overload(
+            "_".join([row.name, kind, *chosen]),
+            return_type=types[row.result],
+            parameters=[types[name] for name in chosen],
+            is_member=row.member,
+            impl=row.implementation,
+        )
+        for chosen in product(*(_ANY if name == "any" else (name,) for name in row.parameters))
+    ]
 
 
 @cache
 def _functions() -> list[Any]:
     overloads: dict[str, list[Any]] = {}
     for row in FUNCTIONS:
-        overloads.setdefault(row.name, []).append(_declaration(row))
+        overloads.setdefault(row.name, []).extend(_overloads(row))
     return [_cel().FunctionDecl(name, rows) for name, rows in overloads.items()]
 
 

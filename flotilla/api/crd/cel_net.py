@@ -91,37 +91,39 @@ def _is_global(address: Address) -> bool:
 
 
 NET_FUNCTIONS: tuple[FunctionRow, ...] = (
-    FunctionRow("ip", 1, _ip, member=False),
-    FunctionRow("ip", 1, _ip),
-    FunctionRow("isIP", 1, _can(_address), result="bool", member=False),
-    FunctionRow("ip.isCanonical", 1, lambda text: str(_address(text)) == text, result="bool", member=False),
-    FunctionRow("family", 1, _of_ip(lambda address: address.version), result="int"),
-    FunctionRow("isUnspecified", 1, _of_ip(lambda address: address.is_unspecified), result="bool"),
-    FunctionRow("isLoopback", 1, _of_ip(lambda address: address.is_loopback), result="bool"),
+    FunctionRow("ip", ("string",), _ip, member=False),
+    FunctionRow("ip", ("map",), _ip),
+    FunctionRow("isIP", ("string",), _can(_address), result="bool", member=False),
+    FunctionRow("ip.isCanonical", ("string",), lambda text: str(_address(text)) == text, result="bool", member=False),
+    FunctionRow("family", ("map",), _of_ip(lambda address: address.version), result="int"),
+    FunctionRow("isUnspecified", ("map",), _of_ip(lambda address: address.is_unspecified), result="bool"),
+    FunctionRow("isLoopback", ("map",), _of_ip(lambda address: address.is_loopback), result="bool"),
     FunctionRow(
         "isLinkLocalMulticast",
-        1,
+        ("map",),
         _of_ip(
             lambda address: address in ipaddress.ip_network("224.0.0.0/24" if address.version == 4 else "ff02::/16")
         ),
         result="bool",
     ),
-    FunctionRow("isLinkLocalUnicast", 1, _of_ip(lambda address: address.is_link_local), result="bool"),
-    FunctionRow("isGlobalUnicast", 1, _of_ip(_is_global), result="bool"),
-    FunctionRow("cidr", 1, lambda text: tagged(CIDR, str(_interface(text))), member=False),
-    FunctionRow("isCIDR", 1, _can(_interface), result="bool", member=False),
-    FunctionRow("containsIP", 2, _contains_ip, result="bool"),
-    FunctionRow("containsCIDR", 2, _contains_cidr, result="bool"),
-    FunctionRow("masked", 1, lambda value: tagged(CIDR, str(_interface(value_of(value, CIDR)).network))),
-    FunctionRow("prefixLength", 1, lambda value: _interface(value_of(value, CIDR)).network.prefixlen, result="int"),
-    FunctionRow("url", 1, lambda text: tagged(URL, _url(text).geturl()), member=False),
-    FunctionRow("isURL", 1, _can(_url), result="bool", member=False),
-    FunctionRow("getScheme", 1, _of_url(lambda parts: parts.scheme), result="string"),
-    FunctionRow("getHost", 1, _of_url(_host), result="string"),
-    FunctionRow("getHostname", 1, _of_url(lambda parts: parts.hostname or ""), result="string"),
-    FunctionRow("getPort", 1, _of_url(lambda parts: str(parts.port or "")), result="string"),
+    FunctionRow("isLinkLocalUnicast", ("map",), _of_ip(lambda address: address.is_link_local), result="bool"),
+    FunctionRow("isGlobalUnicast", ("map",), _of_ip(_is_global), result="bool"),
+    FunctionRow("cidr", ("string",), lambda text: tagged(CIDR, str(_interface(text))), member=False),
+    FunctionRow("isCIDR", ("string",), _can(_interface), result="bool", member=False),
+    FunctionRow("containsIP", ("map", "any"), _contains_ip, result="bool"),
+    FunctionRow("containsCIDR", ("map", "any"), _contains_cidr, result="bool"),
+    FunctionRow("masked", ("map",), lambda value: tagged(CIDR, str(_interface(value_of(value, CIDR)).network))),
     FunctionRow(
-        "getEscapedPath", 1, _of_url(lambda parts: quote(parts.path, safe="/%:@!$&'()*+,;=~")), result="string"
+        "prefixLength", ("map",), lambda value: _interface(value_of(value, CIDR)).network.prefixlen, result="int"
     ),
-    FunctionRow("getQuery", 1, _of_url(lambda parts: parse_qs(parts.query, keep_blank_values=True))),
+    FunctionRow("url", ("string",), lambda text: tagged(URL, _url(text).geturl()), member=False),
+    FunctionRow("isURL", ("string",), _can(_url), result="bool", member=False),
+    FunctionRow("getScheme", ("map",), _of_url(lambda parts: parts.scheme), result="string"),
+    FunctionRow("getHost", ("map",), _of_url(_host), result="string"),
+    FunctionRow("getHostname", ("map",), _of_url(lambda parts: parts.hostname or ""), result="string"),
+    FunctionRow("getPort", ("map",), _of_url(lambda parts: str(parts.port or "")), result="string"),
+    FunctionRow(
+        "getEscapedPath", ("map",), _of_url(lambda parts: quote(parts.path, safe="/%:@!$&'()*+,;=~")), result="string"
+    ),
+    FunctionRow("getQuery", ("map",), _of_url(lambda parts: parse_qs(parts.query, keep_blank_values=True))),
 )

@@ -11,10 +11,13 @@ LONGEST_RESULT = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class FunctionRow:
-    """One function of ``arity`` arguments, the receiver counted. ``result`` is the name of a CEL type."""
+    """One overload of a function. ``parameters`` name CEL types, the receiver's first; ``any`` is each of them.
+
+    ``result`` names a type too; ``dyn`` is known at run time only.
+    """
 
     name: str
-    arity: int
+    parameters: tuple[str, ...]
     implementation: Callable[..., Any]
     result: str = "dyn"
     member: bool = True

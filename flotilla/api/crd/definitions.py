@@ -25,7 +25,7 @@ def storage_version(crd: KubeObject) -> str:
 
 
 def _default(crd: KubeObject) -> None:
-    spec = crd["spec"]
+    spec = crd.setdefault("spec", {})
     names = spec.setdefault("names", {})
     kind = names.get("kind") or ""
     names["singular"] = names.get("singular") or kind.lower()

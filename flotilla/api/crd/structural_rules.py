@@ -23,6 +23,7 @@ from flotilla.api.crd.structural import (
 from flotilla.api.errors import FieldError
 from flotilla.api.kinds.faults import forbidden, invalid, required, unsupported
 
+DEEPEST = 200
 ROOT, ITEM, FIELD = "root", "item", "field"
 _TYPES = ("array", "boolean", "integer", "number", "object", "string")
 _UNTYPED = {
@@ -56,9 +57,22 @@ Errors = list[FieldError]
 def structural_faults(schema: Schema, path: str) -> Errors:
     """Everything that keeps a schema from being structural, in the order of the fields."""
     errors: Errors = []
+    if _depth(schema) > DEEPEST:
+        return [forbidden(path, f"must not be nested more than {DEEPEST} levels deep")]
     _check(schema, path, ROOT, errors)
     _check_complete(schema, schema, path, errors)
     return sorted(errors, key=str)
+
+
+def _depth(schema: Any) -> int:
+    """How deep the JSON of a schema is nested."""
+    deepest, waiting = 0, [(schema, 1)]
+    while waiting and deepest <= DEEPEST:
+        value, depth = waiting.pop()
+        deepest = max(deepest, depth)
+        children = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+        waiting.extend((child, depth + 1) for child in children if isinstance(child, Mapping | list))
+    return deepest
 
 
 def _parts(schema: Schema) -> Iterator[tuple[str, str, Schema]]:

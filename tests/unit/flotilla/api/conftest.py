@@ -14,6 +14,7 @@ from flotilla.api.registry import Resource
 from flotilla.api.resources import (
     CONTROLLER_REVISIONS,
     CRON_JOBS,
+    CUSTOM_RESOURCE_DEFINITIONS,
     DAEMON_SETS,
     DEPLOYMENTS,
     HORIZONTAL_POD_AUTOSCALERS,
@@ -74,6 +75,16 @@ def _claim_spec() -> KubeObject:
     return {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
 
 
+def _definition() -> KubeObject:
+    schema = {"openAPIV3Schema": {"type": "object", "properties": {"spec": {"type": "object"}}}}
+    return {
+        "group": "example.com",
+        "scope": "Namespaced",
+        "names": {"plural": "widgets", "kind": "Widget"},
+        "versions": [{"name": "v1", "served": True, "storage": True, "schema": schema}],
+    }
+
+
 def _stored_samples() -> dict[Resource, KubeObject]:
     selector = {"matchLabels": {"app": "web"}}
     volume = {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": "/srv"}}
@@ -106,6 +117,7 @@ def _samples() -> dict[Resource, KubeObject]:
         **_batch_samples(),
         **_stored_samples(),
         **_view_samples(),
+        CUSTOM_RESOURCE_DEFINITIONS: {"metadata": {"name": "widgets.example.com"}, "spec": _definition()},
         PODS: {"metadata": _metadata("web"), "spec": _template()["spec"]},
         DEPLOYMENTS: {"metadata": _metadata("web"), "spec": {"selector": selector, "template": _template()}},
         REPLICA_SETS: {"metadata": _metadata("web"), "spec": {"selector": selector, "template": _template()}},

@@ -16,6 +16,7 @@ from flotilla.api.schema_source import Schema, definition, reference_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 _OBJECTS_A_KIND = 150
+_DEEP = 9  # where optional fields end, for schemas that contain themselves
 _STRINGS = ("", "a", "web", "Web!", "80", "..", "25%", "Always", "Exists", "In", "None", "10.0.0.1", "RollingUpdate")
 _SPECIAL: dict[str, tuple[Any, ...]] = {
     "Quantity": ("0", "1", "-1", "100m", "64Mi", 2, 0.5),
@@ -57,7 +58,7 @@ class _Maker:
                 return {}
             return {self._random.choice(_STRINGS): self.make(values, depth + 1) for _ in range(2)}
         required = schema.get("required", ())
-        odds = 0.6 if depth < 3 else 0.25
+        odds = 0.6 if depth < 3 else 0.25 if depth < _DEEP else 0.0
         return {
             field: self.make(part, depth + 1)
             for field, part in schema["properties"].items()
