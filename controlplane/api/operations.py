@@ -20,6 +20,7 @@ from controlplane.api.authn import User
 from controlplane.api.classes import Classes
 from controlplane.api.deletion import DeleteOptions, check_preconditions, is_finished, plan_deletion
 from controlplane.api.event_leases import EventLeases
+from controlplane.api.limits import Limits
 from controlplane.api.object_meta import carry_over, check_metadata, check_uid, initialize, place, same_object
 from controlplane.api.persistence import Current, Persistence, current_of, encode_stored, stamped, store_errors
 from controlplane.api.service_addresses import ServiceAddresses
@@ -40,7 +41,7 @@ from flotilla.api.errors import (
 )
 from flotilla.api.objects import KubeObject, decode, encode
 from flotilla.api.registry import Resource
-from flotilla.api.resources import EVENTS, NAMESPACES, SERVICES
+from flotilla.api.resources import EVENTS, NAMESPACES, PERSISTENT_VOLUME_CLAIMS, SERVICES
 
 Change = Callable[[KubeObject], KubeObject | None]
 _NAME_ATTEMPTS = 8
@@ -88,6 +89,7 @@ class Operations:
         self.addresses = addresses or ServiceAddresses(cache)
         self._persistence = Persistence(store, cache)
         self._classes = Classes(cache)
+        self._limits = Limits(cache)
         self._event_leases = EventLeases(store, count=lambda: cache.count(EVENTS))
         self._clock = clock
 
@@ -151,7 +153,9 @@ class Operations:
         resource.strategy.prepare_for_create(obj)
         resource.strategy.default(obj)
         self._classes.complete(resource, obj, user)
+        self._limits.complete(resource, obj)
         _raise_faults(resource, obj, resource.strategy.validate(obj, None))
+        self._limits.check(resource, obj)
 
     def _refuse_known(self, resource: Resource, obj: KubeObject) -> None:
         """AlreadyExists rather than "address already allocated" where a Service is created again as it is."""
@@ -336,6 +340,8 @@ class Operations:
         self._classes.complete_update(resource, new, old)
         resource.strategy.prepare_for_update(new, old)
         _raise_faults(resource, new, resource.strategy.validate(new, old))
+        if resource is PERSISTENT_VOLUME_CLAIMS and not new["metadata"].get("deletionTimestamp"):
+            self._limits.check(resource, new)
         if resource is SERVICES:
             self.addresses.assign(new)
 

@@ -9,13 +9,13 @@ from flotilla.api.errors import FieldError
 from flotilla.api.kinds.faults import duplicate, each_invalid, forbidden, invalid, required
 from flotilla.api.kinds.metadata import (
     metadata_fields,
+    no_warnings,
     prepare_plain,
     prepare_plain_update,
     validate_metadata,
 )
 from flotilla.api.kinds.resource import Strategy
 from flotilla.api.kinds.resource_names import container_name_faults, is_overcommittable, standard_name_faults
-from flotilla.api.kinds.stored_only import stored_only
 from flotilla.api.names import qualified_name_faults
 from flotilla.api.objects import KubeObject
 from flotilla.api.quantities import parse_quantity
@@ -126,15 +126,11 @@ def _validate(limit_range: KubeObject, old: KubeObject | None) -> list[FieldErro
     return errors
 
 
-def _warnings(limit_range: KubeObject) -> list[str]:
-    return [stored_only("LimitRange", "pods get no defaults from it and are not held to its limits")]
-
-
 STRATEGY = Strategy(
     default=_default,
     validate=_validate,
     prepare_for_create=prepare_plain,
     prepare_for_update=prepare_plain_update,
-    warnings=_warnings,
+    warnings=no_warnings,
     selectable_fields=metadata_fields,
 )
