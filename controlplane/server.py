@@ -104,6 +104,7 @@ class Server:
             authenticator=CertificateAuthenticator(),
             authorizer=GroupAuthorizer(),
             logs=self._dispatcher.tunnels,
+            streams=self._dispatcher.tunnels,
             metrics=ResourceMetrics(self._cache, self._samples),
         )
 

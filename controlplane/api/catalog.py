@@ -15,6 +15,9 @@ READ_ONLY = ("get", "list")
 METRICS_GROUP = "metrics.k8s.io"
 _SUBRESOURCE_VERBS = {
     "approval": ("get", "patch", "update"),
+    "attach": ("create", "get"),
+    "exec": ("create", "get"),
+    "portforward": ("create", "get"),
     "status": ("get", "patch", "update"),
     "scale": ("get", "patch", "update"),
     "finalize": ("update",),
@@ -28,6 +31,9 @@ _SUBRESOURCE_KINDS = {
     "scale": ("autoscaling", "v1", "Scale"),
     "binding": ("", "v1", "Binding"),
     "eviction": ("policy", "v1", "Eviction"),
+    "attach": ("", "v1", "PodAttachOptions"),
+    "exec": ("", "v1", "PodExecOptions"),
+    "portforward": ("", "v1", "PodPortForwardOptions"),
 }
 _PREFERRED_ORDER = (
     "",

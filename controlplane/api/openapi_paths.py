@@ -35,7 +35,8 @@ def patch_types(row: Resource | None) -> tuple[str, ...]:
 
 _PARAMETERS: dict[str, tuple[str, str]] = {
     "allowWatchBookmarks": ("boolean", 'Asks for watch events of type "BOOKMARK".'),
-    "container": ("string", "The container whose log is streamed. Defaults to the only container of the pod."),
+    "command": ("string", "The command's program and arguments, one each time; not run by a shell."),
+    "container": ("string", "The container that is meant. Defaults to the only container of the pod."),
     "continue": ("string", "The token of the next page, as the last page's list metadata gave it."),
     "dryRun": ("string", 'When present, nothing is stored. The only valid value is "All".'),
     "fieldManager": ("string", "The name of the actor that makes the changes; required for apply."),
@@ -53,6 +54,7 @@ _PARAMETERS: dict[str, tuple[str, str]] = {
     "limitBytes": ("integer", "The number of bytes after which the log ends."),
     "orphanDependents": ("boolean", "Deprecated: use propagationPolicy."),
     "pretty": ("string", "Accepted for compatibility."),
+    "ports": ("string", "The ports of the pod to forward to."),
     "previous": ("boolean", "Show the log of the container's last terminated instance."),
     "propagationPolicy": ("string", "How dependents go: Orphan, Background or Foreground."),
     "resourceVersion": ("string", "Which versions the request may be served from."),
@@ -60,9 +62,13 @@ _PARAMETERS: dict[str, tuple[str, str]] = {
     "sendInitialEvents": ("boolean", "Begin a watch with the present state, ended by a bookmark."),
     "sinceSeconds": ("integer", "Show only lines that are at most this many seconds old."),
     "sinceTime": ("string", "Show only lines from this RFC 3339 time on."),
+    "stderr": ("boolean", "Stream the process's error output."),
+    "stdin": ("boolean", "Stream input to the process."),
+    "stdout": ("boolean", "Stream the process's output."),
     "tailLines": ("integer", "Show this many lines from the end of the log."),
     "timeoutSeconds": ("integer", "Seconds after which a watch ends."),
     "timestamps": ("boolean", "Prefix each line with its time."),
+    "tty": ("boolean", "Give the process a terminal."),
     "watch": ("boolean", "Stream changes instead of listing."),
 }
 _LIST = (
@@ -89,6 +95,11 @@ _LOG = (
     "tailLines",
     "timestamps",
 )
+_CONNECT = {
+    "attach": ("container", "stdin", "stdout", "stderr", "tty"),
+    "exec": ("command", "container", "stdin", "stdout", "stderr", "tty"),
+    "portforward": ("ports",),
+}
 
 
 class Operation:
@@ -196,6 +207,9 @@ class _Writer:
             log.query = _LOG
             yield log
             return
+        if sub.name in _CONNECT:
+            yield from self.connections(scope, sub, suffix)
+            return
         definition = {"scale": _SCALE, "binding": _BINDING, "eviction": _EVICTION}.get(sub.name, self.definition)
         operations = list(self.reading_and_writing(scope, sub.verbs, definition, suffix))
         if "create" in sub.verbs:
@@ -205,6 +219,14 @@ class _Writer:
         for operation in operations:
             operation.gvk = {"group": sub.group, "version": sub.version, "kind": sub.kind}
             yield operation
+
+    def connections(self, scope: str, sub: ServedSubresource, suffix: str) -> Iterator[Operation]:
+        """The ways to open a stream: by GET for WebSockets, by POST for SPDY."""
+        for method in ("get", "post"):
+            connection = self.make(method, "connect", scope=scope, verb=f"connect{method.capitalize()}", suffix=suffix)
+            connection.query = _CONNECT[sub.name]
+            connection.gvk = {"group": sub.group, "version": sub.version, "kind": sub.kind}
+            yield connection
 
 
 def _paths_of_resource(version: GroupVersion, served: Served, definition: str) -> Iterator[Path]:

@@ -27,6 +27,8 @@ from controlplane.api.reads import Reads
 from controlplane.api.request_info import RequestInfo
 from controlplane.api.responses import object_response
 from controlplane.api.scale import Scales
+from controlplane.api.streams.handlers import Streams
+from controlplane.api.streams.source import StreamSource
 from controlplane.api.usage import MetricsSource, Usage, path_not_found
 from controlplane.api.version import version_info
 from controlplane.api.watch import Watches
@@ -53,6 +55,7 @@ class Routes:
         authenticator: Authenticator,
         authorizer: Authorizer,
         logs: LogSource,
+        streams: StreamSource,
         metrics: MetricsSource,
         collectors: CollectorRegistry,
         server_address: str = "",
@@ -81,6 +84,7 @@ class Routes:
         )
         self.watches = Watches(cache, lister)
         self.logs = Logs(logs, cache, lister)
+        self.streams = Streams(streams, cache, lister, authorizer=authorizer)
 
     def serves(self, info: RequestInfo) -> bool:
         """Whether there is such a resource or subresource in this version."""
@@ -189,6 +193,8 @@ class Routes:
         match info.subresource, info.verb:
             case "log", "get":
                 return await self.logs.serve(call)
+            case (("attach" | "exec" | "portforward"), ("create" | "get")):
+                return await self.streams.serve(call)
             case "binding", "create":
                 return await bindings.bind(call, self._operations)
             case "eviction", "create":

@@ -32,6 +32,7 @@ from controlplane.api.operations import Operations
 from controlplane.api.request_info import RequestInfo, read_request
 from controlplane.api.responses import status_response
 from controlplane.api.routes import Routes
+from controlplane.api.streams.source import NoNodes, StreamSource
 from controlplane.api.telemetry import Telemetry
 from controlplane.api.usage import MetricsSource
 from controlplane.store.cache import Cache
@@ -93,6 +94,7 @@ class ApiServer:
         metrics: MetricsSource,
         collectors: CollectorRegistry = DEFAULT_COLLECTORS,
         limits: ServerLimits | None = None,
+        streams: StreamSource | None = None,
     ) -> None:
         limits = limits or ServerLimits()
         self._listen = listen
@@ -109,6 +111,7 @@ class ApiServer:
             authenticator=authenticator,
             authorizer=authorizer,
             logs=logs,
+            streams=streams or NoNodes(),
             metrics=metrics,
             collectors=collectors,
             server_address=listen,
@@ -152,6 +155,7 @@ class ApiServer:
             self._connections.close()
             self._routes.watches.close()
             self._routes.logs.close()
+            self._routes.streams.close()
         await self._connections.drain(self._shutdown_s)
         self._stopped.set()
 

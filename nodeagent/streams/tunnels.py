@@ -30,19 +30,53 @@ from protos import dispatcher_pb2_grpc
 
 logger = logging.getLogger(__name__)
 
+CHUNKS_IN_FLIGHT = 8
+
 
 class _TunnelChannels:
-    """Implements :class:`nodeagent.streams.channels.Channels` on a tunnel's call."""
+    """Implements :class:`nodeagent.streams.channels.Channels` on a tunnel's call.
+
+    One task reads the call, because a read of gRPC's that is given up ends the call.
+    """
 
     def __init__(self, call: Any) -> None:
         self._call = call
         self._writing = asyncio.Lock()
+        self._chunks: asyncio.Queue[Chunk | None] = asyncio.Queue(CHUNKS_IN_FLIGHT)
+        self._left = asyncio.Event()
+
+    async def pump(self) -> None:
+        """Read the call until the other side leaves."""
+        try:
+            while isinstance(frame := await self._call.read(), pb.TunnelFrame):
+                if frame.WhichOneof("body") == "channel":
+                    chunk = Chunk(frame.channel.channel, frame.channel.data, end=frame.channel.end)
+                    await self._chunks.put(chunk)
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as broken:
+            logger.debug("tunnel_broken", extra={"error": str(broken)})
+        self._left.set()
+        await self._chunks.put(None)
+
+    async def give_log(self, frames: AsyncIterator[bytes]) -> None:
+        """Send a log to its end."""
+        async for frame in frames:
+            await self._call.write(pb.TunnelFrame(data=frame))
+
+    async def while_heard(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do ``work`` while the other side is there: who waits for a log's next line writes nothing for hours."""
+        working = asyncio.create_task(work)
+        leaving = asyncio.create_task(self._left.wait())
+        try:
+            await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                working.result()
+        finally:
+            for task in (working, leaving):
+                task.cancel()
+            await asyncio.gather(working, leaving, return_exceptions=True)
 
     async def read(self) -> Chunk | None:
-        frame = await self._call.read()
-        if not isinstance(frame, pb.TunnelFrame) or frame.WhichOneof("body") != "channel":
-            return None
-        return Chunk(frame.channel.channel, frame.channel.data, end=frame.channel.end)
+        return await self._chunks.get()
 
     async def write(self, chunk: Chunk) -> None:
         message = pb.ChannelFrame(channel=chunk.channel, data=chunk.data, end=chunk.end)
@@ -59,9 +93,11 @@ class Tunnels:
     async def serve(self, request: pb.TunnelRequest, channel: Any) -> None:
         """Open the tunnel on a session's channel and serve it to its end, or until the other side leaves."""
         call = dispatcher_pb2_grpc.DispatcherStub(channel).Tunnel()  # type: ignore[no-untyped-call]
+        channels = _TunnelChannels(call)
+        pumping = asyncio.create_task(channels.pump(), name=f"tunnel {request.tunnel_id} reader")
         try:
             await call.write(pb.TunnelFrame(tunnel_id=request.tunnel_id))
-            error = await self._serve(request, call)
+            error = await self._serve(request, channels)
             await call.write(pb.TunnelFrame(end=pb.TunnelEnd(error_json=error)))
             await call.done_writing()
             await call.code()
@@ -71,34 +107,35 @@ class Tunnels:
             logger.exception("tunnel_failed", extra={"tunnel": request.tunnel_id})
         finally:
             call.cancel()
+            pumping.cancel()
+            await asyncio.gather(pumping, return_exceptions=True)
 
-    async def _serve(self, request: pb.TunnelRequest, call: Any) -> str:
+    async def _serve(self, request: pb.TunnelRequest, channels: _TunnelChannels) -> str:
         """The Status to end with as JSON, empty if all went well."""
-        channels = _TunnelChannels(call)
         try:
-            match request.WhichOneof("target"):
-                case "logs":
-                    await _while_heard(call, _give_log(call, self._logs.frames(request.logs)))
-                case "exec":
-                    target = request.exec
-                    run = self._running(target.pod_uid, target.pod, target.container)
-                    command = list(target.command)
-                    streams = _streams(target.streams)
-                    await run_command(self._containers, run, command, streams=streams, channels=channels)
-                case "attach":
-                    run = self._running(request.attach.pod_uid, request.attach.pod, request.attach.container)
-                    streams = _streams(request.attach.streams)
-                    await attach(self._containers, run, streams=streams, channels=channels)
-                case "port_forward":
-                    namespace = self._namespace(request.port_forward)
-                    await forward(namespace, request.port_forward.port, channels)
-                case _:
-                    raise bad_request("this node's agent does not know the stream that is asked for")
+            await self._answer(request, channels)
         except ApiError as error:
             return encode(error.status()).decode()
         except OSError as error:
             return encode(internal(str(error)).status()).decode()
         return ""
+
+    async def _answer(self, request: pb.TunnelRequest, channels: _TunnelChannels) -> None:
+        match request.WhichOneof("target"):
+            case "logs":
+                await channels.while_heard(channels.give_log(self._logs.frames(request.logs)))
+            case "exec":
+                target = request.exec
+                run = self._running(target.pod_uid, target.pod, target.container)
+                streams = _streams(target.streams)
+                await run_command(self._containers, run, list(target.command), streams=streams, channels=channels)
+            case "attach":
+                run = self._running(request.attach.pod_uid, request.attach.pod, request.attach.container)
+                await attach(self._containers, run, streams=_streams(request.attach.streams), channels=channels)
+            case "port_forward":
+                await forward(self._namespace(request.port_forward), request.port_forward.port, channels)
+            case _:
+                raise bad_request("this node's agent does not know the stream that is asked for")
 
     def _pod(self, uid: str, name: str) -> PodWorker:
         worker = self._worker.pod(uid)
@@ -124,25 +161,6 @@ class Tunnels:
         if not sandbox.netns:
             return None
         return Path(sandbox.netns)
-
-
-async def _give_log(call: Any, frames: AsyncIterator[bytes]) -> None:
-    async for frame in frames:
-        await call.write(pb.TunnelFrame(data=frame))
-
-
-async def _while_heard(call: Any, work: Coroutine[Any, Any, None]) -> None:
-    """Do ``work`` as long as the other side is there: who waits for a log's next line writes nothing for hours."""
-    working = asyncio.create_task(work)
-    leaving = asyncio.ensure_future(call.code())
-    try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            working.result()
-    finally:
-        leaving.cancel()
-        working.cancel()
-        await asyncio.gather(working, return_exceptions=True)
 
 
 def _streams(streams: pb.Streams) -> StreamOptions:

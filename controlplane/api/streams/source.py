@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
+from flotilla.api.errors import unavailable
 from flotilla.api.objects import KubeObject
 from flotilla.api.streams import Chunk, StreamOptions
 
@@ -34,3 +35,20 @@ class StreamSource(Protocol):
 
     def forward(self, pod: KubeObject, port: int) -> AbstractAsyncContextManager[NodeStream]:
         """Connect to a port of a pod; bytes go on channel 0 and come on channel 1."""
+
+
+class NoNodes:
+    """The source of a server that no agent can reach."""
+
+    def execute(
+        self, pod: KubeObject, container: str, command: list[str], *, options: StreamOptions
+    ) -> AbstractAsyncContextManager[NodeStream]:
+        raise unavailable("this server reaches no nodes")
+
+    def attach(
+        self, pod: KubeObject, container: str, *, options: StreamOptions
+    ) -> AbstractAsyncContextManager[NodeStream]:
+        raise unavailable("this server reaches no nodes")
+
+    def forward(self, pod: KubeObject, port: int) -> AbstractAsyncContextManager[NodeStream]:
+        raise unavailable("this server reaches no nodes")

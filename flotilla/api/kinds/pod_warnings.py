@@ -21,7 +21,7 @@ _SPEC_FIELDS = (
     "workloadRef",
 )
 _AFFINITIES = ("podAffinity", "podAntiAffinity")
-_CONTAINER_FIELDS = ("volumeDevices", "resizePolicy", "stdin", "stdinOnce", "restartPolicyRules")
+_CONTAINER_FIELDS = ("volumeDevices", "resizePolicy", "restartPolicyRules")
 _SECURITY_FIELDS = ("seLinuxOptions", "windowsOptions", "appArmorProfile")
 
 

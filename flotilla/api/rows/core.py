@@ -135,7 +135,17 @@ PODS = _core(
     strategy=guarded(pods.STRATEGY),
     short_names=("po",),
     categories=("all",),
-    subresources=("status", "log", "binding", "ephemeralcontainers", "eviction", "resize"),
+    subresources=(
+        "status",
+        "log",
+        "attach",
+        "binding",
+        "ephemeralcontainers",
+        "eviction",
+        "exec",
+        "portforward",
+        "resize",
+    ),
 )
 REPLICATION_CONTROLLERS = _core(
     plural="replicationcontrollers",
