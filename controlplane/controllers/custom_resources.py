@@ -31,7 +31,7 @@ _DELETES_AT_ONCE = 64
 
 
 @dataclass(slots=True)
-class _Taken:
+class Taken:
     """Names that other definitions of the group have been given."""
 
     resources: set[str] = field(default_factory=set)
@@ -55,7 +55,7 @@ class Acceptance:
         return self.reason == "NoConflicts"
 
 
-def accept_names(wanted: Mapping[str, Any], given: Mapping[str, Any], taken: _Taken) -> Acceptance:
+def accept_names(wanted: Mapping[str, Any], given: Mapping[str, Any], taken: Taken) -> Acceptance:
     """Give each name that is free or the definition's own already."""
     names: KubeObject = {name: value for name, value in given.items() if value}
     conflicts: list[tuple[str, str]] = []
@@ -188,8 +188,8 @@ class CustomResourceDefinitions:
             now=self._clock(),
         )
 
-    def _taken(self, entry: Entry) -> _Taken:
-        taken = _Taken()
+    def _taken(self, entry: Entry) -> Taken:
+        taken = Taken()
         for other in self._cache.list(CUSTOM_RESOURCE_DEFINITIONS):
             if other.name != entry.name and other.obj["spec"]["group"] == entry.obj["spec"]["group"]:
                 taken.add((other.obj.get("status") or {}).get("acceptedNames") or {})

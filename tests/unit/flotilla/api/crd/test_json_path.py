@@ -67,7 +67,7 @@ def test_simple_paths_are_names() -> None:
 def test_columns_have_their_types() -> None:
     """A cell must be of its column's type, and empty where the object has something else."""
     now = datetime(2026, 1, 1, 0, 5, tzinfo=UTC)
-    wanted = [
+    wanted: list[dict[str, Any]] = [
         {"name": "Size", "type": "integer", "jsonPath": ".spec.size"},
         {"name": "Number", "type": "number", "jsonPath": ".spec.size"},
         {"name": "On", "type": "boolean", "jsonPath": ".spec.on"},
