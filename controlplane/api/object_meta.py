@@ -7,7 +7,7 @@ they are given and take the clock as an argument.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -53,15 +53,20 @@ def place(resource: Resource, obj: KubeObject, namespace: str, *, name: str = ""
         raise bad_request(message)
 
 
-def initialize(resource: Resource, obj: KubeObject, now: datetime) -> None:
-    """Make ``obj`` a new object: a fresh identity whatever the client wrote. Invalid without any name."""
+def initialize(
+    resource: Resource, obj: KubeObject, now: datetime, *, make_name: Callable[[str], str] = generate_name
+) -> None:
+    """Make ``obj`` a new object: a fresh identity whatever the client wrote. Invalid without any name.
+
+    ``make_name`` makes one that begins with ``metadata.generateName``.
+    """
     metadata = metadata_of(obj)
     if metadata.get("resourceVersion"):
         raise bad_request("resourceVersion should not be set on objects to be created")
     for field in (*_SERVER_OWNED, "resourceVersion", "selfLink"):
         metadata.pop(field, None)
     if not metadata.get("name"):
-        metadata["name"] = _generated_name(resource, obj)
+        metadata["name"] = _generated_name(resource, obj, make_name)
     metadata["uid"] = new_uid()
     metadata["creationTimestamp"] = format_time(now)
     _drop_empty(metadata)
@@ -74,12 +79,12 @@ def new_uid() -> str:
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 
 
-def _generated_name(resource: Resource, obj: KubeObject) -> str:
+def _generated_name(resource: Resource, obj: KubeObject, make_name: Callable[[str], str]) -> str:
     prefix = obj["metadata"].get("generateName")
     if not prefix:
         error = FieldError("metadata.name", "Required value: name or generateName is required", "FieldValueRequired")
         raise invalid(resource.kind, "", [error], group=resource.group)
-    return generate_name(prefix)
+    return make_name(prefix)
 
 
 def carry_over(resource: Resource, obj: KubeObject, old: Mapping[str, Any]) -> None:

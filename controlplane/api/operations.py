@@ -37,8 +37,10 @@ from flotilla.api.errors import (
     forbidden,
     invalid,
     method_not_allowed,
+    name_not_generated,
     not_found,
 )
+from flotilla.api.names import generate_name
 from flotilla.api.objects import KubeObject, decode, encode
 from flotilla.api.registry import Resource
 from flotilla.api.resources import EVENTS, NAMESPACES, PERSISTENT_VOLUME_CLAIMS, SERVICES
@@ -83,6 +85,7 @@ class Operations:
         *,
         addresses: ServiceAddresses | None = None,
         clock: Callable[[], datetime] = _utc_now,
+        make_name: Callable[[str], str] = generate_name,
     ) -> None:
         self.cache = cache
         self.store = store
@@ -92,6 +95,7 @@ class Operations:
         self._limits = Limits(cache)
         self._event_leases = EventLeases(store, count=lambda: cache.count(EVENTS))
         self._clock = clock
+        self._make_name = make_name
 
     async def get(self, resource: Resource, namespace: str, name: str) -> KubeObject:
         """The newest state; reflects every write acknowledged before the call. Read-only. NotFound."""
@@ -124,8 +128,10 @@ class Operations:
             try:
                 return await self._create_once(resource, obj, options)
             except ApiError as error:
-                if not generated or error.reason != "AlreadyExists" or attempt == _NAME_ATTEMPTS - 1:
+                if not generated or error.reason != "AlreadyExists":
                     raise
+                if attempt == _NAME_ATTEMPTS - 1:
+                    raise name_not_generated(error) from error
                 obj["metadata"]["name"] = ""
         raise AssertionError("unreachable")
 
@@ -148,7 +154,7 @@ class Operations:
         return self.addresses.held(obj) if resource is SERVICES else nullcontext()
 
     def _prepare_new(self, resource: Resource, obj: KubeObject, now: datetime, user: User | None) -> None:
-        initialize(resource, obj, now)
+        initialize(resource, obj, now, make_name=self._make_name)
         obj["apiVersion"], obj["kind"] = resource.api_version, resource.kind
         resource.strategy.prepare_for_create(obj)
         resource.strategy.default(obj)

@@ -113,6 +113,28 @@ def _resized(containers: list[KubeObject] | None, was: list[KubeObject]) -> list
     return result
 
 
+def applied_part(subresource: str, config: KubeObject) -> KubeObject:
+    """What of an applied configuration a subresource sets, and its applier comes to own."""
+    spec = config.get("spec") or {}
+    if subresource == "ephemeralcontainers":
+        return _without_metadata(config, {name: spec[name] for name in ("ephemeralContainers",) if name in spec})
+    if subresource == "resize":
+        kinds = [kind for kind in ("containers", "initContainers") if spec.get(kind)]
+        return _without_metadata(config, {kind: [_sizes(container) for container in spec[kind]] for kind in kinds})
+    return config
+
+
+def _sizes(container: KubeObject) -> KubeObject:
+    return {name: container[name] for name in ("name", *_RESIZABLE) if name in container}
+
+
+def _without_metadata(config: KubeObject, spec: KubeObject) -> KubeObject:
+    """The configuration of a spec alone, for an object of the same name."""
+    metadata = config.get("metadata") or {}
+    named = {name: metadata[name] for name in ("name", "namespace") if name in metadata}
+    return {"apiVersion": config["apiVersion"], "kind": config["kind"], "metadata": named, "spec": spec}
+
+
 def _with_spec(old: KubeObject, spec: KubeObject) -> KubeObject:
     """``old`` with another spec, which is another generation."""
     merged = copy(old) | {"spec": spec}

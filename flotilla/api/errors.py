@@ -88,6 +88,12 @@ def already_exists(plural: str, name: str, *, group: str = "") -> ApiError:
     return ApiError(409, "AlreadyExists", message, details=_details(group, plural, name))
 
 
+def name_not_generated(taken: ApiError) -> ApiError:
+    """409 after the last attempt to make a name from ``generateName``: an object of each was there already."""
+    message = f"{taken.message}, the server was not able to generate a unique name for the object"
+    return ApiError(409, "AlreadyExists", message, details=(taken.details or {}) | {"retryAfterSeconds": 1})
+
+
 def conflict(plural: str, name: str, why: str, *, group: str = "", causes: Sequence[KubeObject] = ()) -> ApiError:
     message = f'Operation cannot be fulfilled on {_qualified(plural, group)} "{name}": {why}'
     details = _details(group, plural, name)

@@ -19,6 +19,7 @@ from controlplane.api.apply.managers import (
 from controlplane.api.apply.ownership import ownable, reset_fields
 from controlplane.api.apply.typed import Difference, compare, fields_of, merge, prune
 from controlplane.api.schema import TypeSchema, schema_of
+from controlplane.api.subresources import applied_part
 from flotilla.api.errors import ApiError, bad_request
 from flotilla.api.objects import KubeObject, decode, encode, format_time
 from flotilla.api.registry import Resource
@@ -75,7 +76,8 @@ def _place(application: Application) -> str:
 def _bare_config(resource: Resource, application: Application) -> KubeObject:
     if (application.config.get("metadata") or {}).get("managedFields") is not None:
         raise bad_request("metadata.managedFields must be nil")
-    return ownable({"metadata": {}} | application.config, without=reset_fields(resource, application.subresource))
+    config = applied_part(application.subresource, {"metadata": {}} | application.config)
+    return ownable(config, without=reset_fields(resource, application.subresource))
 
 
 def _known_managers(resource: Resource, live: KubeObject | None, schema: TypeSchema, now: datetime) -> list[Manager]:

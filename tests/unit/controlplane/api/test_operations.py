@@ -294,3 +294,18 @@ async def _until_added(subscription: Any) -> AsyncIterator[Any]:
         yield event
         if event.type == "ADDED":
             return
+
+
+async def test_names_that_can_not_be_made_are_given_up(bench: Bench) -> None:
+    """After some attempts the refusal says that no name was free, and when to try again."""
+    operations = Operations(bench.store, bench.cache, make_name=lambda prefix: f"{prefix}same")
+    body = {"metadata": {"namespace": "default", "generateName": "made-"}}
+    stored = await operations.create(CONFIG_MAPS, body, manager="test")
+    assert stored["metadata"]["name"] == "made-same"
+    with pytest.raises(ApiError) as caught:
+        await operations.create(CONFIG_MAPS, body, manager="test")
+    assert caught.value.reason == "AlreadyExists"
+    assert caught.value.message == (
+        'configmaps "made-same" already exists, the server was not able to generate a unique name for the object'
+    )
+    assert caught.value.details is not None and caught.value.details["retryAfterSeconds"] == 1
