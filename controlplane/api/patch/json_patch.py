@@ -1,7 +1,7 @@
 """JSON patch, RFC 6902: a list of operations on places named by JSON pointers (RFC 6901).
 
-Bounded on purpose: a patch has at most 10,000 operations, and what copies and tests build can't outgrow the object
-limit by much, because a document past it is refused after each copy.
+Bounded on purpose: a patch has at most 10,000 operations and 200,000 steps in all of its pointers, and what copies and
+tests build can't outgrow the object limit by much, because a document past it is refused after each copy.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from flotilla.api.errors import ApiError, FieldError, bad_request, too_large
 from flotilla.api.objects import encode
 
 MAXIMUM_OPERATIONS = 10_000
+MAXIMUM_STEPS = 200_000
 MAXIMUM_COPIED_BYTES = 3 * 1024 * 1024
 
 
@@ -27,6 +28,9 @@ def apply_json_patch(document: Any, operations: Any) -> Any:
         raise bad_request("a JSON patch must be an array of operations")
     if len(operations) > MAXIMUM_OPERATIONS:
         message = f"The allowed maximum operations in a JSON patch is {MAXIMUM_OPERATIONS}, got {len(operations)}"
+        raise ApiError(413, "RequestEntityTooLarge", message)
+    if sum(_steps(operation) for operation in operations) > MAXIMUM_STEPS:
+        message = f"The allowed maximum of steps in the pointers of a JSON patch is {MAXIMUM_STEPS}"
         raise ApiError(413, "RequestEntityTooLarge", message)
     result = copy.deepcopy(document)
     copied_bytes = 0
@@ -43,6 +47,11 @@ def apply_json_patch(document: Any, operations: Any) -> Any:
     return result
 
 
+def _steps(operation: Any) -> int:
+    path = operation.get("path") if isinstance(operation, dict) else None
+    return path.count("/") if isinstance(path, str) else 0
+
+
 def _unprocessable(message: str, index: int) -> ApiError:
     cause = FieldError(f"patch[{index}]", message)
     causes = [{"reason": cause.reason, "message": cause.message, "field": cause.field}]
@@ -52,9 +61,10 @@ def _unprocessable(message: str, index: int) -> ApiError:
 def _apply(document: Any, operation: Any) -> Any:
     if not isinstance(operation, dict) or not isinstance(operation.get("path"), str):
         raise bad_request("each operation of a JSON patch must be an object with op and path")
-    apply = _OPERATIONS.get(operation.get("op", ""))
+    name = operation.get("op", "")
+    apply = _OPERATIONS.get(name) if isinstance(name, str) else None
     if apply is None:
-        raise bad_request(f"unexpected kind of JSON patch operation: {operation.get('op')!r}")
+        raise bad_request(f"unexpected kind of JSON patch operation: {str(name)[:100]!r}")
     return apply(document, operation)
 
 

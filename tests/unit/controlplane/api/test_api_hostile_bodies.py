@@ -48,6 +48,21 @@ async def test_options_of_a_delete_have_types(api: Any, options: dict[str, Any])
         assert (reply.status, reply.body["reason"]) == (400, "BadRequest")
 
 
+PATCHES = {
+    "an operation that is no word": ([{"op": ["add"], "path": "/data", "value": {}}], 400),
+    "more steps than can be taken": ([{"op": "add", "path": "/data" + "/a" * 1000, "value": {}}] * 201, 413),
+}
+
+
+@pytest.mark.parametrize("case", PATCHES)
+async def test_json_patches_are_bounded(api: Any, case: str) -> None:
+    """Operations and pointers that cannot be are refused with a Status."""
+    await api.post(CONFIG_MAPS, {"metadata": {"name": "a"}})
+    operations, code = PATCHES[case]
+    reply = await api.ask("PATCH", f"{CONFIG_MAPS}/a", operations, content_type="application/json-patch+json")
+    assert (reply.status, reply.body["code"]) == (code, code)
+
+
 async def test_compressed_bodies_are_refused(api: Any) -> None:
     """415 rather than expanding what somebody else has packed."""
     headers = {"Content-Encoding": "gzip"}
