@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 LONGEST_LINE_BYTES = 32 * 1024
 MOST_HEADERS = 128
 SWEEP_S = 2.0
+SEND_S = 1.0
 ACCEPT_RETRY_S = 0.1
 BACKLOG = 1024
 RESERVED_DESCRIPTORS = 256
@@ -132,6 +133,8 @@ class Connections:
         self._handshaking: dict[asyncio.Task[None], None] = {}
         self._room = asyncio.Semaphore(limits.connections)
         self._server: _Server | None = None
+        self._busy: set[web.RequestHandler] = set()
+        self._quiet: asyncio.Event | None = None
         self._stalled: dict[web.RequestHandler, tuple[int, float]] = {}
         self.failed_handshakes = 0
         self.port = 0
@@ -160,24 +163,44 @@ class Connections:
             self._accepting.append(tasks.create_task(self._accept(listener, self._server)))
         self._accepting.append(tasks.create_task(self._sweep_forever(self._server)))
 
-    def seen(self, handler: Any) -> None:
+    def began(self, handler: Any) -> None:
         """A request has arrived on a connection."""
-        if self._server is not None:
+        self._busy.add(handler)
+        if self._server is not None and self._server.fresh:
             self._server.fresh.pop(handler, None)
 
+    def ended(self, handler: Any) -> None:
+        """It is answered, but for the sending."""
+        self._busy.discard(handler)
+        if self._quiet is not None and not self._busy:
+            self._quiet.set()
+
     def close(self) -> None:
-        """Accept nothing more and end the connections that wait for a request."""
+        """Accept nothing more and end the connections that wait for a request.
+
+        The web server's own shutdown would drop what is still to come of the bodies of requests in flight.
+        """
+        self._quiet = asyncio.Event()
+        if not self._busy:
+            self._quiet.set()
         for task in (*self._accepting, *self._handshaking):
             task.cancel()
         for listener in self._sockets:
             listener.close()
-        if self._server is not None:
-            self._server.pre_shutdown()
+        for handler in self._server.connections if self._server is not None else ():
+            if handler not in self._busy:
+                handler.close()
 
     async def drain(self, timeout_s: float) -> None:
         """After :meth:`close`: return once what is in flight has been answered, or cut it off after ``timeout_s``."""
+        if self._quiet is not None:
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await self._quiet.wait()
+            except TimeoutError:
+                logger.warning("requests_cut_off", extra={"requests": len(self._busy)})
         if self._server is not None:
-            await self._server.shutdown(timeout_s)
+            await self._server.shutdown(SEND_S)
 
     async def _accept(self, listener: socket.socket, server: _Server) -> None:
         loop = asyncio.get_running_loop()

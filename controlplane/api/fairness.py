@@ -40,8 +40,8 @@ class Limits:
 
     read_only_seats: int = 400
     mutating_seats: int = 200
-    queue_length: int = 300
-    total_queue_length: int = 3000
+    queue_length: int = 2000
+    total_queue_length: int = 6000
     wait_s: float = 15.0
 
 

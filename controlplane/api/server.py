@@ -163,7 +163,8 @@ class ApiServer:
         started_s = time.perf_counter()
         query = request.query if "?" in request.path_qs else _NO_QUERY
         info = read_request(request.method, request.path, watch=query.get("watch", "") in _WATCH_VALUES)
-        self._connections.seen(request.protocol)
+        connection = request.protocol
+        self._connections.began(connection)
         streams = is_stream(info)
         if streams:
             self._telemetry.stream_started(info)
@@ -173,6 +174,7 @@ class ApiServer:
             code = response.status
             return response
         finally:
+            self._connections.ended(connection)
             if streams:
                 self._telemetry.stream_ended(info)
             applied = info.verb == "patch" and request.headers.get("Content-Type", "").startswith(_APPLY)
