@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from controlplane.api.openapi_metrics import PACKAGE as METRICS_PACKAGE
 from controlplane.api.request_info import RequestInfo
 from flotilla.api.registry import Registry, Resource
 
@@ -69,13 +70,17 @@ class ServedSubresource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
-    """One resource as discovery shows it. ``row`` is its row in the registry, None for a virtual resource."""
+    """One resource as discovery shows it, and what its ``definition`` is called in OpenAPI.
+
+    ``row`` is its row in the registry, None for a virtual resource.
+    """
 
     plural: str
     singular: str
     kind: str
     namespaced: bool
     verbs: tuple[str, ...]
+    definition: str
     short_names: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
     subresources: tuple[ServedSubresource, ...] = ()
@@ -113,6 +118,7 @@ def served_resource(resource: Resource) -> Served:
         kind=resource.kind,
         namespaced=resource.namespaced,
         verbs=resource.verbs,
+        definition=resource.definition,
         short_names=resource.short_names,
         categories=resource.categories,
         subresources=tuple(subresources),
@@ -125,32 +131,49 @@ def metrics_group() -> GroupVersion:
     return GroupVersion(
         METRICS_GROUP,
         "v1beta1",
-        [
-            Served(plural="nodes", singular="node", kind="NodeMetrics", namespaced=False, verbs=READ_ONLY),
-            Served(plural="pods", singular="pod", kind="PodMetrics", namespaced=True, verbs=READ_ONLY),
-        ],
+        [_usage("node", "NodeMetrics", namespaced=False), _usage("pod", "PodMetrics", namespaced=True)],
+    )
+
+
+def _usage(singular: str, kind: str, *, namespaced: bool) -> Served:
+    return Served(
+        plural=f"{singular}s",
+        singular=singular,
+        kind=kind,
+        namespaced=namespaced,
+        verbs=READ_ONLY,
+        definition=METRICS_PACKAGE + kind,
     )
 
 
 def bindings_version() -> GroupVersion:
     """``bindings`` in the core group: a pod's assignment, sent and stored nowhere."""
-    binding = Served(plural="bindings", singular="binding", kind="Binding", namespaced=True, verbs=("create",))
-    return GroupVersion("", "v1", [binding])
+    return GroupVersion("", "v1", [_sent("Binding", "core", namespaced=True)])
 
 
 def review_groups() -> tuple[GroupVersion, ...]:
     """The questions about who a client is and what it or another may do; they are answered and stored nowhere."""
     can_i = ("SelfSubjectAccessReview", "SelfSubjectRulesReview", "SubjectAccessReview")
-    local = _review("LocalSubjectAccessReview", namespaced=True)
+    authorization = [_sent("LocalSubjectAccessReview", "authorization", namespaced=True)]
+    authorization += [_sent(kind, "authorization") for kind in can_i]
+    authentication = [_sent(kind, "authentication") for kind in ("SelfSubjectReview", "TokenReview")]
     return (
-        GroupVersion("authentication.k8s.io", "v1", [_review("SelfSubjectReview"), _review("TokenReview")]),
-        GroupVersion("authorization.k8s.io", "v1", [local, *(_review(kind) for kind in can_i)]),
+        GroupVersion("authentication.k8s.io", "v1", authentication),
+        GroupVersion("authorization.k8s.io", "v1", authorization),
     )
 
 
-def _review(kind: str, *, namespaced: bool = False) -> Served:
+def _sent(kind: str, package: str, *, namespaced: bool = False) -> Served:
+    """A kind that is sent to be answered or carried out."""
     singular = kind.lower()
-    return Served(plural=f"{singular}s", singular=singular, kind=kind, namespaced=namespaced, verbs=("create",))
+    return Served(
+        plural=f"{singular}s",
+        singular=singular,
+        kind=kind,
+        namespaced=namespaced,
+        verbs=("create",),
+        definition=f"io.k8s.api.{package}.v1.{kind}",
+    )
 
 
 class Catalog:

@@ -13,17 +13,19 @@ from typing import Any
 
 from aiohttp import web
 
-from controlplane.api.catalog import Catalog, GroupVersion
+from controlplane.api.catalog import Catalog, GroupVersion, Served
 from controlplane.api.negotiation import JSON, accepts_gzip, media_ranges
 from controlplane.api.openapi_cache import Build, DocumentCache, unpack
 from controlplane.api.openapi_custom import custom_definitions
+from controlplane.api.openapi_metrics import PACKAGE as METRICS_PACKAGE
+from controlplane.api.openapi_metrics import REFERENCES as METRICS_REFERENCES
+from controlplane.api.openapi_metrics import metrics_definitions
 from controlplane.api.openapi_paths import Document, Operation, paths_of, query_parameter
 from controlplane.api.openapi_protobuf import DEPRECATED_MEDIA_TYPE, MEDIA_TYPE, encode_v2
 from controlplane.api.responses import JSON_CONTENT
 from controlplane.api.version import GIT_VERSION
 from flotilla.api.errors import not_acceptable, not_found
 from flotilla.api.objects import encode
-from flotilla.api.registry import Resource
 from flotilla.api.schema_source import described_definitions
 
 _PREFIX = "#/$defs/"
@@ -117,8 +119,7 @@ def _bytes_v2(catalog: Catalog, media_type: str) -> bytes:
 
 def build_v3(version: GroupVersion) -> Document:
     """The OpenAPI 3 document of one group version."""
-    rows = [served.row for served in version.resources if served.row is not None]
-    schemas = _schemas(rows, _V3_PREFIX) if rows else {}
+    schemas = _schemas(version.resources, _V3_PREFIX)
     paths: Document = {}
     for path in paths_of(version):
         entry: Document = {"parameters": [_placeholder_v3(name) for name in path.placeholders]}
@@ -161,8 +162,7 @@ def _placeholder_v3(name: str) -> Document:
 
 def build_v2(catalog: Catalog) -> Document:
     """The OpenAPI 2 document of everything."""
-    rows = [served.row for version in catalog.versions for served in version.resources if served.row]
-    definitions = _schemas(rows, _V2_PREFIX)
+    definitions = _schemas([served for version in catalog.versions for served in version.resources], _V2_PREFIX)
     paths: Document = {}
     for version in catalog.versions:
         for path in paths_of(version):
@@ -197,10 +197,15 @@ def _placeholder_v2(name: str) -> Document:
     return {"name": name, "in": "path", "required": True, "type": "string", "uniqueItems": True}
 
 
-def _schemas(rows: Sequence[Resource], prefix: str) -> Document:
-    definitions = described_definitions(row.definition for row in rows)
+def _schemas(resources: Sequence[Served], prefix: str) -> Document:
+    with_metrics = any(served.definition.startswith(METRICS_PACKAGE) for served in resources)
+    roots = [served.definition for served in resources]
+    definitions = described_definitions([*roots, *(METRICS_REFERENCES if with_metrics else ())])
     written = {name: _rewritten(schema, prefix, name) for name, schema in definitions.items()}
+    rows = [served.row for served in resources if served.row is not None]
     written |= custom_definitions(rows, prefix, version_2=prefix == _V2_PREFIX)
+    if with_metrics:
+        written |= metrics_definitions(prefix)
     return dict(sorted(written.items()))
 
 

@@ -133,8 +133,7 @@ class Path:
 def paths_of(version: GroupVersion) -> Iterator[Path]:
     """The paths of one group version."""
     for served in version.resources:
-        if served.row is not None:
-            yield from _paths_of_resource(version, served, served.row.definition)
+        yield from (path for path in _paths_of_resource(version, served, served.definition) if path.operations)
 
 
 def _camel(text: str) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from controlplane.api.catalog import Catalog
-from controlplane.api.openapi import build_v2
+from controlplane.api.catalog import Catalog, bindings_version, metrics_group, review_groups
+from controlplane.api.openapi import build_v2, build_v3
 from controlplane.api.openapi_cache import DocumentCache, unpack
 from controlplane.api.openapi_protobuf import encode_v2
 from controlplane.api.protobuf.wire import delimited, read_fields, varint_field
@@ -41,9 +41,14 @@ def extensions(data: bytes, number: int) -> dict[str, Any]:
     return {name: json.loads(inside(value, 2)) for name, value in named(data, number).items()}
 
 
+def catalog() -> Catalog:
+    """What a server serves that nobody has defined kinds for."""
+    return Catalog(REGISTRY, (bindings_version(), metrics_group(), *review_groups()))
+
+
 @pytest.fixture(scope="module")
 def document() -> bytes:
-    return encode_v2(build_v2(Catalog(REGISTRY)))
+    return encode_v2(build_v2(catalog()))
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +56,33 @@ def definitions(document: bytes) -> dict[str, bytes]:
     return named(inside(document, 9), 1)
 
 
+def test_what_is_stored_nowhere_is_described(definitions: dict[str, bytes]) -> None:
+    """Reviews, bindings and usage can be explained like every other kind, and refer to nothing that is missing."""
+    for package, kind in (
+        ("api.authentication.v1", "TokenReview"),
+        ("api.authorization.v1", "LocalSubjectAccessReview"),
+        ("api.core.v1", "Binding"),
+        ("metrics.pkg.apis.metrics.v1beta1", "PodMetricsList"),
+    ):
+        assert f"io.k8s.{package}.{kind}" in definitions
+    for version in catalog().versions:
+        served = build_v3(version)
+        known = {f"#/components/schemas/{name}" for name in served["components"]["schemas"]}
+        assert references(served) <= known
+        assert all(len(path) > 1 for path in served["paths"].values())
+
+
+def references(part: object) -> set[str]:
+    """All that a document refers to."""
+    if isinstance(part, dict):
+        own = {part["$ref"]} if isinstance(part.get("$ref"), str) else set()
+        return own.union(*(references(each) for each in part.values()))
+    return set().union(*(references(each) for each in part)) if isinstance(part, list) else set()
+
+
 def test_the_document_is_whole(document: bytes, definitions: dict[str, bytes]) -> None:
     """Version, title, and every definition and path that the JSON has."""
-    expected = build_v2(Catalog(REGISTRY))
+    expected = build_v2(catalog())
     assert inside(document, 1) == b"2.0"
     assert inside(document, 2, 1) == b"Kubernetes"
     assert definitions.keys() == expected["definitions"].keys()
