@@ -26,10 +26,10 @@ from flotilla.api.objects import encode, name_of, namespace_of, uid_of
 from flotilla.descriptors import raise_descriptor_limit
 from nodeagent.assigned import ObjectKey
 from nodeagent.checkpoint import Checkpoint, Checkpointer
-from nodeagent.container_worker import containers_of
 from nodeagent.housekeeping import Housekeeping
 from nodeagent.join import Identity, IdentityFiles, establish, keep_valid
 from nodeagent.leftovers import Claims, clear_containers, clear_node, forget_boot
+from nodeagent.lifecycle import containers_of
 from nodeagent.lifetime import current_lifetime
 from nodeagent.log_rotation import keep_logs_small
 from nodeagent.metrics.exposition import exposition, registry

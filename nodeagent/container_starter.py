@@ -33,6 +33,7 @@ from nodeagent.pod_state import Run, Sandbox
 from nodeagent.runtime.containers import Containers, NewContainer
 from nodeagent.runtime.errors import ContainerConfigError
 from nodeagent.runtime.oci import ContainerRuntimeError
+from nodeagent.runtime.processes import ProcessIdentity
 from nodeagent.runtime.programs import has_small_programs
 from nodeagent.runtime.security import (
     allows_escalation,
@@ -103,6 +104,7 @@ class Order:
     container: KubeObject
     attempt: int
     sandbox: Sandbox
+    joins: ProcessIdentity | None = None  # whose process namespace it shares
 
 
 class ContainerStarter:
@@ -279,6 +281,7 @@ class ContainerStarter:
                 container, pod_qos=qos_class(spec), node_memory_bytes=self._node.memory_bytes
             ),
             network_namespace=Path(order.sandbox.netns) if order.sandbox.netns else None,
+            process_namespace=Path(f"/proc/{order.joins.pid}/ns/pid") if order.joins else None,
             cgroup_namespace=self._cgroups.layout.version == 2,
             devices=host_devices() if context.get("privileged") else (),
         )

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -20,7 +20,7 @@ from nodeagent.container_starter import Order, StartRefusedError
 from nodeagent.ends import UNKNOWN_END, ended_of, last_words
 from nodeagent.handlers import Target
 from nodeagent.images.image import Image
-from nodeagent.lifecycle import StopContainer
+from nodeagent.lifecycle import StopContainer, containers_of
 from nodeagent.monitor import Monitor
 from nodeagent.pod_context import PodContext
 from nodeagent.pod_events import pod_event
@@ -29,6 +29,7 @@ from nodeagent.pod_status import START_ERROR
 from nodeagent.restarts import failures_after, pull_delay_s, restart_delay_s, retry_delay_s
 from nodeagent.runtime.exits import ContainerExit
 from nodeagent.runtime.oci import ContainerRuntimeError
+from nodeagent.runtime.processes import ProcessIdentity
 
 logger = logging.getLogger(__name__)
 
@@ -82,10 +83,7 @@ class ContainerWorker:
 
     @property
     def _container(self) -> KubeObject:
-        spec = self._handle.pod["spec"]
-        listed = [*(spec.get("initContainers") or ()), *spec["containers"]]
-        found: KubeObject = next(each for each in listed if each["name"] == self._name)
-        return found
+        return next(each for each in containers_of(self._handle.pod) if each["name"] == self._name)
 
     # ---- up ----
 
@@ -97,6 +95,7 @@ class ContainerWorker:
         assert sandbox is not None
         order = Order(self._handle.pod, self._container, before.next_attempt, sandbox)
         try:
+            order = replace(order, joins=self._joined())
             image = await self._pull(order)
             run = await self._context.starter.start(order, image, announce=self._announce)
         except StartRefusedError as refusal:
@@ -115,6 +114,16 @@ class ContainerWorker:
             self._handle.changed()
         if before.run is not None:
             self._handle.spawn(self._replaced(before.run))
+
+    def _joined(self) -> ProcessIdentity | None:
+        """The process whose view of processes an ephemeral container shares. StartRefusedError if it does not run."""
+        target = self._container.get("targetContainerName")
+        if not target:
+            return None
+        run = self._handle.state.container(target).record.run
+        if run is None or not run.live or run.process is None:
+            raise StartRefusedError("CreateContainerError", f'target container "{target}" is not running')
+        return run.process
 
     async def _pull(self, order: Order) -> Image:
         self._pulling = asyncio.ensure_future(self._context.starter.pull(order.pod, order.container))
@@ -356,8 +365,3 @@ class ContainerWorker:
 def _end_unseen(run: Run) -> bool:
     """Whether nobody has seen the run's processes end, so that some may still have to be killed."""
     return run.ended is None or run.ended.reason == UNKNOWN_END
-
-
-def containers_of(pod: Mapping[str, Any]) -> list[KubeObject]:
-    """All containers of a pod, init containers first."""
-    return [*(pod["spec"].get("initContainers") or ()), *pod["spec"]["containers"]]

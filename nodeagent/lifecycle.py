@@ -69,6 +69,16 @@ def main_containers(pod: Mapping[str, Any]) -> list[KubeObject]:
     return pod["spec"].get("containers") or []
 
 
+def ephemeral_containers(pod: Mapping[str, Any]) -> list[KubeObject]:
+    """Containers added to a running pod to look into it; they run once and the pod's own end does not wait for them."""
+    return pod["spec"].get("ephemeralContainers") or []
+
+
+def containers_of(pod: Mapping[str, Any]) -> list[KubeObject]:
+    """All containers of a pod, init containers first."""
+    return [*init_containers(pod), *main_containers(pod), *ephemeral_containers(pod)]
+
+
 def is_sidecar(container: Mapping[str, Any]) -> bool:
     """Whether an init container keeps running beside the pod's containers."""
     return container.get("restartPolicy") == "Always"
@@ -88,6 +98,8 @@ def will_restart(pod: Mapping[str, Any], container: Mapping[str, Any], state: Co
     """Whether an ended container is to run again by its restart policy, or because its image was changed since."""
     run = state.record.run
     if run is None or run.ended is None:
+        return False
+    if container in ephemeral_containers(pod):
         return False
     if run.image != container["image"]:
         return True
@@ -169,7 +181,9 @@ def _bring_up(pod: Mapping[str, Any], state: PodState, now: float) -> Decision:
 
 
 def _startable(pod: Mapping[str, Any], state: PodState) -> Iterator[tuple[KubeObject, bool]]:
-    """Containers whose turn has come: sidecars so far, then the first init container not done, or else the others."""
+    """Containers whose turn has come: ephemeral ones, sidecars, then the first init container to do, or the others."""
+    for container in ephemeral_containers(pod):
+        yield container, False
     beyond = initialized(pod, state)
     for container in init_containers(pod):
         done = init_done(container, state.container(container["name"]))

@@ -16,6 +16,7 @@ from flotilla.api.conditions import get_condition, set_condition
 from flotilla.api.objects import KubeObject, format_time
 from flotilla.api.workloads import qos_class
 from nodeagent.lifecycle import (
+    ephemeral_containers,
     finished,
     init_containers,
     init_done,
@@ -45,6 +46,7 @@ def build_status(
     """The PodStatus at ``now`` (Unix seconds). ``previous`` is the status before: transition times come from it."""
     mains = [_container_status(pod, each, state, init=False, node=node, now=now) for each in main_containers(pod)]
     inits = [_container_status(pod, each, state, init=True, node=node, now=now) for each in init_containers(pod)]
+    added = [_container_status(pod, each, state, init=False, node=node, now=now) for each in ephemeral_containers(pod)]
     phase = _phase(pod, state, previous)
     status: KubeObject = {
         "phase": phase,
@@ -60,6 +62,8 @@ def build_status(
     if inits:
         status["initContainerStatuses"] = inits
     status["containerStatuses"] = mains
+    if added:
+        status["ephemeralContainerStatuses"] = added
     status["qosClass"] = qos_class(pod["spec"])
     if state.stop is not None and state.stop.reason:
         status |= {"reason": state.stop.reason, "message": state.stop.message}

@@ -18,9 +18,16 @@ from typing import Any
 
 from flotilla.api.objects import KubeObject, is_deleting, uid_of
 from nodeagent import lifecycle
-from nodeagent.container_worker import ContainerWorker, containers_of
+from nodeagent.container_worker import ContainerWorker
 from nodeagent.ends import UNKNOWN_END
-from nodeagent.lifecycle import Action, PrepareSandbox, ReleaseSandbox, StartContainer, StopContainer
+from nodeagent.lifecycle import (
+    Action,
+    PrepareSandbox,
+    ReleaseSandbox,
+    StartContainer,
+    StopContainer,
+    containers_of,
+)
 from nodeagent.pod_context import PodContext
 from nodeagent.pod_events import pod_event
 from nodeagent.pod_state import ContainerState, Ended, PodRecord, PodState, Stop

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 
 from flotilla.api.objects import KubeObject, is_deleting, name_of, namespace_of, uid_of
 from nodeagent.assigned import CONFIG_MAPS, ENDPOINT_SLICES, PODS, SECRETS, SERVICES, Assignments, ObjectKey
-from nodeagent.container_worker import containers_of
+from nodeagent.lifecycle import containers_of
 from nodeagent.metrics.sampler import TrackedContainer
 from nodeagent.pod_context import PodContext
 from nodeagent.pod_state import PodRecord

@@ -80,6 +80,7 @@ class BundleRequest:
     oom_score_adjust: int
     network_namespace: Path | None
     cgroup_namespace: bool
+    process_namespace: Path | None = None
     devices: Sequence[Device] = field(default=())
 
 
@@ -229,7 +230,9 @@ def _device(device: Device) -> KubeObject:
 def _namespaces(request: BundleRequest) -> list[KubeObject]:
     spec = request.pod["spec"]
     namespaces: list[KubeObject] = [{"type": "mount"}, {"type": "uts"}]
-    if not spec.get("hostPID"):
+    if request.process_namespace is not None:
+        namespaces.append({"type": "pid", "path": str(request.process_namespace)})
+    elif not spec.get("hostPID"):
         namespaces.append({"type": "pid"})
     if not spec.get("hostIPC"):
         namespaces.append({"type": "ipc"})

@@ -13,8 +13,7 @@ import msgspec
 from flotilla.api.errors import bad_request, not_found
 from flotilla.api.objects import decode, name_of
 from nodeagent.container_starter import ContainerStarter
-from nodeagent.container_worker import containers_of
-from nodeagent.lifecycle import init_containers, will_restart
+from nodeagent.lifecycle import containers_of, init_containers, will_restart
 from nodeagent.logs import LogOptions, options_of, read_log
 from nodeagent.pod_worker import PodWorker
 from nodeagent.worker import Worker

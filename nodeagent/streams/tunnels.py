@@ -17,7 +17,7 @@ import grpc
 from flotilla.api.errors import ApiError, bad_request, internal, not_found
 from flotilla.api.objects import encode, name_of
 from flotilla.api.streams import Chunk, StreamOptions
-from nodeagent.container_worker import containers_of
+from nodeagent.lifecycle import containers_of
 from nodeagent.pod_worker import PodWorker
 from nodeagent.runtime.containers import Containers
 from nodeagent.streams.attaching import attach

@@ -125,6 +125,18 @@ def test_run_and_remove(user: User) -> None:
     assert user("get", "pods", "one", "--ignore-not-found").stdout == ""
 
 
+def test_debug(user: User) -> None:
+    """``debug`` adds a container that sees the processes of its target, and feeds it."""
+    image = ["--image=flotilla.dev/sample:v1", "--target=web", "-c", "looking"]
+    script = "read word; ps; echo said $word"
+    result = user("debug", "-i", "web", *image, "--", "sh", "-c", script, stdin="so\n")
+    log = user("logs", "web", "-c", "looking").stdout
+    assert "said so" in result.stdout + log
+    assert "/bin/server" in log
+    statuses = user("get", "pod", "web", "-o", "jsonpath={.status.ephemeralContainerStatuses[*].name}").stdout
+    assert statuses == "looking"
+
+
 def test_copy_both_ways(user: User, tmp_path: Path) -> None:
     """A directory of a hundred megabytes comes back as it went."""
     there, back = tmp_path / "there", tmp_path / "back"

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -430,3 +431,25 @@ async def test_a_container_that_cannot_be_removed_keeps_its_pod(bench: Bench) ->
     assert "uid-web" not in node.reports.terminated
     node.containers.runtime = runtime
     await node.reports.until(lambda: "uid-web" in node.reports.terminated)
+
+
+async def test_an_ephemeral_container_sees_its_target(bench: Bench) -> None:
+    """A container added to a running pod shares its target's processes, runs once, and has a status of its own."""
+    node = bench.node()
+    pod = pod_of("sleep 987")
+    worker = node.add(pod)
+    await node.reports.until(lambda: is_ready(worker))
+    command = ["sh", "-c", "ps | grep -c 'sleep 98[7]'; exit 3"]
+    debugger = {"name": "debug", "image": "busybox", "command": command, "targetContainerName": "main"}
+    worker.update({**pod, "spec": {**pod["spec"], "ephemeralContainers": [debugger]}})
+
+    def state() -> dict[str, Any]:
+        statuses = worker.status.get("ephemeralContainerStatuses") or [{"state": {}}]
+        found: dict[str, Any] = statuses[0]["state"]
+        return found
+
+    await node.reports.until(lambda: state().get("terminated", {}).get("exitCode") == 3)
+    log = node.context.starter.log_path(worker.pod, "debug", 0).read_text()
+    assert log.split()[-1] == "1"
+    assert is_ready(worker)
+    assert main_status(worker)["restartCount"] == 0

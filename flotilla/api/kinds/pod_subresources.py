@@ -33,8 +33,6 @@ def validate_pod_subresource(subresource: str, pod: KubeObject, old: KubeObject)
 
 def pod_subresource_warnings(subresource: str) -> list[str]:
     """What is accepted through a subresource and not acted upon."""
-    if subresource == "ephemeralcontainers":
-        return [f"{_PATH}: {NOT_ACTED_UPON}"]
     return [f"spec.containers[*].resources: {NOT_ACTED_UPON} in a running pod"] if subresource == "resize" else []
 
 

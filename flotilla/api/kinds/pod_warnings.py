@@ -16,7 +16,6 @@ _SPEC_FIELDS = (
     "setHostnameAsFQDN",
     "shareProcessNamespace",
     "automountServiceAccountToken",
-    "ephemeralContainers",
     "hostnameOverride",
     "workloadRef",
 )

@@ -199,3 +199,15 @@ def test_decisions_do_not_change_the_state() -> None:
     before = replace(state.containers["a"].record)
     assert decide(pod, state, NOW) == decide(pod, state, NOW)
     assert state.containers["a"].record == before
+
+
+def test_ephemeral_containers_start_at_any_time_and_never_again() -> None:
+    """One starts even while init containers run, is not started twice, and does not keep the pod from its end."""
+    pod = pod_of("a", inits=(init("first"),), ephemeralContainers=[{"name": "debug", "image": "i"}])
+    assert decide(pod, state_of(first=live()), NOW).actions == (StartContainer("debug"),)
+    done = state_of(first=over(0), a=live(), debug=over(1))
+    assert decide(pod, done, NOW).actions == ()
+    pod["spec"]["restartPolicy"] = "Never"
+    assert finished(pod, state_of(first=over(0), a=over(0), debug=live()))
+    ending = decide(pod, state_of(first=over(0), a=over(0), debug=live()), NOW)
+    assert [action.name for action in ending.actions if isinstance(action, StopContainer)] == ["debug"]
