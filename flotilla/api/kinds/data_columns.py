@@ -15,11 +15,7 @@ SECRET_COLUMNS = (
     column("Data", count_of("data"), description="Number of keys.", type_="integer"),
     AGE,
 )
-SERVICE_ACCOUNT_COLUMNS = (
-    NAME,
-    column("Secrets", count_of("secrets"), description="Number of secrets that its pods may use.", type_="integer"),
-    AGE,
-)
+SERVICE_ACCOUNT_COLUMNS = (NAME, AGE)
 LEASE_COLUMNS = (
     NAME,
     column("Holder", lambda obj, now: spec_of(obj).get("holderIdentity", ""), description="Who holds the lease."),

@@ -46,7 +46,7 @@ HEADERS: list[tuple[Resource, str, str]] = [
     (ENDPOINT_SLICES, "Name AddressType Ports Endpoints Age", ""),
     (CONFIG_MAPS, "Name Data Age", ""),
     (SECRETS, "Name Type Data Age", ""),
-    (SERVICE_ACCOUNTS, "Name Secrets Age", ""),
+    (SERVICE_ACCOUNTS, "Name Age", ""),
     (LEASES, "Name Holder Age", ""),
 ]
 
