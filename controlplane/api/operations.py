@@ -137,9 +137,7 @@ class Operations:
 
     async def _create_once(self, resource: Resource, obj: KubeObject, options: WriteOptions) -> KubeObject:
         now = self._clock()
-        self._prepare_new(resource, obj, now, options.user)
-        if not options.applied:
-            track_write(resource, obj, None, manager=options.manager, now=now)
+        self._prepare_new(resource, obj, now, options)
         if resource is SERVICES:
             self._refuse_known(resource, obj)
             self.addresses.assign(obj)
@@ -153,12 +151,15 @@ class Operations:
     def _holding(self, resource: Resource, obj: KubeObject) -> AbstractContextManager[None]:
         return self.addresses.held(obj) if resource is SERVICES else nullcontext()
 
-    def _prepare_new(self, resource: Resource, obj: KubeObject, now: datetime, user: User | None) -> None:
+    def _prepare_new(self, resource: Resource, obj: KubeObject, now: datetime, options: WriteOptions) -> None:
+        """Make a valid object of ``obj``; what its namespace and its classes add to it is owned by nobody."""
         initialize(resource, obj, now, make_name=self._make_name)
         obj["apiVersion"], obj["kind"] = resource.api_version, resource.kind
         resource.strategy.prepare_for_create(obj)
         resource.strategy.default(obj)
-        self._classes.complete(resource, obj, user)
+        if not options.applied:
+            track_write(resource, obj, None, manager=options.manager, now=now)
+        self._classes.complete(resource, obj, options.user)
         self._limits.complete(resource, obj)
         _raise_faults(resource, obj, resource.strategy.validate(obj, None))
         self._limits.check(resource, obj)

@@ -104,7 +104,8 @@ def _after_write(
 ) -> list[Manager]:
     without = reset_fields(resource, writer.subresource)
     before = ownable(old, without=without) if old is not None else {}
-    change = compare(before, ownable(new, without=without), schema_of(resource))
+    chosen = resource.strategy.without_chosen if old is None else None
+    change = compare(before, ownable(chosen(new) if chosen else new, without=without), schema_of(resource))
     if not change:
         return known
     gained = union(change.added, change.modified)

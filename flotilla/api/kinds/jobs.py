@@ -288,6 +288,19 @@ def _prepare_for_create(job: KubeObject) -> None:
     metadata["labels"] = {**generated, **(metadata.get("labels") or {})}
 
 
+def _without_chosen(job: KubeObject) -> KubeObject:
+    """The job without the selector and labels that were added to it."""
+    spec = job["spec"]
+    if spec.get("manualSelector"):
+        return job
+    generated = _generated_labels(job)
+    metadata = spec["template"]["metadata"]
+    labels = {key: value for key, value in metadata["labels"].items() if generated.get(key) != value}
+    bare = {name: part for name, part in metadata.items() if name != "labels"} | ({"labels": labels} if labels else {})
+    spec = {name: part for name, part in spec.items() if name != "selector"}
+    return job | {"spec": spec | {"template": spec["template"] | {"metadata": bare}}}
+
+
 def name_warnings(obj: Mapping[str, Any]) -> list[str]:
     """The warning for a name that is longer or freer than the host names made from it may be."""
     faults = dns_label_faults(obj["metadata"].get("name") or "")
@@ -309,6 +322,7 @@ STRATEGY = Strategy(
     default=_default,
     validate=_validate,
     prepare_for_create=_prepare_for_create,
+    without_chosen=_without_chosen,
     prepare_for_update=carry_generation,
     warnings=_warnings,
     selectable_fields=_selectable_fields,

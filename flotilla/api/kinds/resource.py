@@ -42,6 +42,7 @@ class Strategy:
     finds (``old`` is None on create). ``warnings`` names fields that are accepted and not acted upon.
     ``prepare_for_create`` drops what users may not set (status) and starts ``metadata.generation``;
     ``prepare_for_update`` keeps the old status and raises the generation when the desired state changed.
+    ``without_chosen`` is a new object without what the server chose for it, which nobody owns; they share parts.
     ``prepare_for_delete`` marks an object, when it is first asked to go, with what has to be done before it can.
     ``validate_subresource`` finds the faults of a write through the subresource that it names, if there are rules.
     """
@@ -52,6 +53,7 @@ class Strategy:
     prepare_for_update: Callable[[KubeObject, KubeObject], None]
     warnings: Callable[[KubeObject], list[str]]
     selectable_fields: Callable[[Mapping[str, Any]], dict[str, str]]
+    without_chosen: Callable[[KubeObject], KubeObject] | None = None
     graceful_deletion: bool = False
     status_subresource: bool = False
     validate_subresource: SubresourceValidator | None = None
