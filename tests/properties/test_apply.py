@@ -14,6 +14,7 @@ from controlplane.api.apply.merge import Application, apply_config
 from controlplane.api.apply.ownership import ownable, track_write
 from controlplane.api.apply.typed import compare, fields_of, merge
 from controlplane.api.schema import root_schema
+from flotilla.api.errors import ApiError
 from flotilla.api.objects import KubeObject
 from flotilla.api.resources import DEPLOYMENTS
 
@@ -148,3 +149,66 @@ def test_an_update_gets_what_it_changes(first: KubeObject, second: KubeObject) -
     assert owned_by(new, "edit") == members(change.added) | members(change.modified)
     gone = members(change.removed) | members(change.modified) | members(change.added)
     assert owned_by(new, "ann") == owned_by(live, "ann") - gone
+
+
+def content(obj: KubeObject) -> Any:
+    """The object without the order of containers, which is that of who came first, and without the record."""
+    bare = copy.deepcopy(ownable(obj))
+    containers = bare.get("spec", {}).get("template", {}).get("spec", {}).get("containers", [])
+    containers.sort(key=lambda item: item["name"])
+    return bare
+
+
+def renamed(config: KubeObject) -> KubeObject:
+    """The configuration of somebody whose labels, containers and fields are others."""
+    other = copy.deepcopy(config)
+    metadata, spec = other["metadata"], other["spec"]
+    if "labels" in metadata:
+        metadata["labels"] = {f"other-{name}": value for name, value in metadata["labels"].items()}
+    for item in spec.get("template", {}).get("spec", {}).get("containers", []):
+        item["name"] = f"other-{item['name']}"
+    for field in ("minReadySeconds", "replicas", "paused"):
+        spec.pop(field, None)
+    spec["revisionHistoryLimit"] = 3
+    return other
+
+
+@given(configs(), configs())
+def test_applies_of_different_fields_commute(first: KubeObject, second: KubeObject) -> None:
+    """Two managers who own nothing in common get the same object in either order, without any conflict."""
+    second = renamed(second)
+    outcomes = []
+    for steps in ([(first, "ann"), (second, "bob")], [(second, "bob"), (first, "ann")]):
+        live: KubeObject | None = None
+        for config, manager in steps:
+            application = Application(config=config, manager=manager, force=False)
+            live = apply_config(DEPLOYMENTS, live, application, now=NOW)
+        assert live is not None
+        outcomes.append((content(live), owned_by(live, "ann"), owned_by(live, "bob")))
+    assert outcomes[0] == outcomes[1]
+
+
+@given(configs(), configs())
+def test_who_applies_nothing_any_more_leaves_only_what_others_own(first: KubeObject, second: KubeObject) -> None:
+    """Giving everything up takes one's own fields away and none of the others'."""
+    second = renamed(second)
+    live = apply(apply(None, first, "ann"), second, "bob")
+    bare = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d", "namespace": "default"}}
+    rest = apply(live, bare, "ann")
+    assert content(rest) == content(apply(None, second, "bob"))
+    assert owned_by(rest, "ann") == set()
+
+
+@given(configs(), configs())
+def test_a_conflict_names_what_would_change(first: KubeObject, second: KubeObject) -> None:
+    """Without force the fields named are the other's that differ, and none that agree."""
+    live = apply(None, first, "ann")
+    change = compare(ownable(live), merge(ownable(live), ownable(second), SCHEMA), SCHEMA)
+    taken = owned_by(live, "ann") & (members(change.added) | members(change.modified))
+    try:
+        apply_config(DEPLOYMENTS, live, Application(config=second, manager="bob", force=False), now=NOW)
+    except ApiError as error:
+        assert error.details is not None
+        assert {cause["field"] for cause in error.details["causes"]} == taken != set()
+    else:
+        assert not taken
