@@ -13,7 +13,6 @@ from flotilla.api.kinds.metadata import (
     keep_status,
     metadata_fields,
     no_defaults,
-    no_warnings,
     prepare_plain,
     prepare_plain_update,
     validate_metadata,
@@ -24,6 +23,7 @@ from flotilla.api.kinds.resource import Strategy
 from flotilla.api.names import dns_subdomain_faults, path_segment_faults
 from flotilla.api.objects import KubeObject
 
+DEFAULT_NETWORK = "kubernetes"
 _MOST_NETWORKS = 2
 _ONE_A_FAMILY = "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64"
 
@@ -95,12 +95,23 @@ def _validate_service_cidr(service_cidr: KubeObject, old: KubeObject | None) -> 
     return errors + _validate_networks_update(networks, spec_of(old).get("cidrs") or [], path)
 
 
+def _address_warnings(address: KubeObject) -> list[str]:
+    return ["spec: this version of Flotilla keeps no address free for what an IPAddress names"]
+
+
+def _network_warnings(service_cidr: KubeObject) -> list[str]:
+    """The cluster's own network is the one that is used."""
+    if service_cidr["metadata"].get("name") == DEFAULT_NETWORK:
+        return []
+    return ["spec.cidrs: this version of Flotilla gives services addresses of the cluster's own network only"]
+
+
 ADDRESS_STRATEGY = Strategy(
     default=no_defaults,
     validate=_validate_address,
     prepare_for_create=prepare_plain,
     prepare_for_update=prepare_plain_update,
-    warnings=no_warnings,
+    warnings=_address_warnings,
     selectable_fields=metadata_fields,
 )
 SERVICE_CIDR_STRATEGY = Strategy(
@@ -108,7 +119,7 @@ SERVICE_CIDR_STRATEGY = Strategy(
     validate=_validate_service_cidr,
     prepare_for_create=drop_status,
     prepare_for_update=keep_status,
-    warnings=no_warnings,
+    warnings=_network_warnings,
     selectable_fields=metadata_fields,
     status_subresource=True,
 )

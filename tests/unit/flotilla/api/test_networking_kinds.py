@@ -453,6 +453,13 @@ def test_unfiltered_traffic_is_told() -> None:
     assert "does not filter traffic" in NETWORK_POLICIES.strategy.warnings(POLICY)[0]
 
 
+def test_networks_without_effect_are_told(edited: Edited) -> None:
+    """Services get addresses of one network: other networks and reserved addresses must say that they are data."""
+    assert "the cluster's own network only" in SERVICE_CIDRS.strategy.warnings(NETWORK)[0]
+    assert SERVICE_CIDRS.strategy.warnings(edited(NETWORK, "metadata.name", "kubernetes")) == []
+    assert "keeps no address free" in IP_ADDRESSES.strategy.warnings(ADDRESS)[0]
+
+
 def test_status_writes(edited: Edited) -> None:
     """Controllers may report what can be, and nothing else."""
     validate = INGRESSES.strategy.validate_subresource
