@@ -12,8 +12,7 @@ from typing import Any
 from flotilla.api.conditions import is_true
 from flotilla.api.crd.columns import FORMATS, TYPES
 from flotilla.api.crd.json_path import InvalidPathError, parse_path, simple_fields
-from flotilla.api.crd.schemas import compiled_schema
-from flotilla.api.crd.structural_rules import structural_faults
+from flotilla.api.crd.schemas import schema_faults
 from flotilla.api.errors import FieldError
 from flotilla.api.kinds.faults import IMMUTABLE, duplicate, invalid, not_among, required, too_many, unsupported
 from flotilla.api.kinds.metadata import validate_metadata
@@ -122,7 +121,7 @@ def _version_faults(version: Mapping[str, Any], path: str) -> Errors:
     if schema is None:
         errors.append(required(where, "schemas are required"))
     else:
-        errors += structural_faults(schema, where) or compiled_schema(schema).faults(where)
+        errors += schema_faults(schema, where)
     errors += _subresource_faults(version.get("subresources") or {}, f"{path}.subresources")
     for index, column in enumerate(version.get("additionalPrinterColumns") or ()):
         errors += _column_faults(column, f"{path}.additionalPrinterColumns[{index}]")

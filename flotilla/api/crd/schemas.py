@@ -15,6 +15,7 @@ from typing import Any
 from flotilla.api.crd.rules import RuleNode, compile_rules
 from flotilla.api.crd.shaping import Pruning
 from flotilla.api.crd.structural import Node, Schema, read_schema
+from flotilla.api.crd.structural_rules import structural_faults
 from flotilla.api.crd.validation import MISSING, Checker, compile_schema
 from flotilla.api.errors import FieldError
 from flotilla.api.kinds.faults import invalid
@@ -44,32 +45,53 @@ class CompiledSchema:
     def rules(self) -> RuleNode | None:
         return self._rules[0]
 
-    def faults(self, path: str) -> list[FieldError]:
-        """What is wrong with the defaults and the rules of a schema that is found at ``path``."""
+    def faults(self) -> list[FieldError]:
+        """What is wrong with the defaults and the rules, by paths that begin at the schema."""
         errors: list[FieldError] = []
         _check_defaults(self.node, "", errors)
-        found = errors + self._rules[1]
-        return [FieldError(path + error.field, error.message, error.reason) for error in found]
+        return errors + self._rules[1]
+
+
+def schema_faults(schema: Schema, path: str) -> list[FieldError]:
+    """Everything that is wrong with a schema that is found at ``path``; little work for one that was found good."""
+    digest = _digest(schema)
+    if digest in _compiled:
+        return []
+    found = structural_faults(schema, path)
+    if found:
+        return found
+    compiled = CompiledSchema(schema)
+    faults = compiled.faults()
+    if not faults:
+        _keep(digest, compiled)
+    return [FieldError(path + error.field, error.message, error.reason) for error in faults]
 
 
 def compiled_schema(schema: Schema) -> CompiledSchema:
-    """The compiled form of a schema that has passed the structural rules."""
-    digest = hashlib.sha256(encode(schema)).digest()
+    """The compiled form of a schema that has no faults."""
+    digest = _digest(schema)
     found = _compiled.get(digest)
-    if found is None:
-        found = _compiled[digest] = CompiledSchema(schema)
-        if len(_compiled) > _KEPT:
-            _compiled.popitem(last=False)
-    else:
-        _compiled.move_to_end(digest)
-    return found
+    return found if found is not None else _keep(digest, CompiledSchema(schema))
+
+
+def _digest(schema: Schema) -> bytes:
+    return hashlib.sha256(encode(schema)).digest()
+
+
+def _keep(digest: bytes, compiled: CompiledSchema) -> CompiledSchema:
+    """Schemas are kept in the order of their making; one that is let go is made again when its definition changes."""
+    _compiled[digest] = compiled
+    if len(_compiled) > _KEPT:
+        _compiled.popitem(last=False)
+    return compiled
 
 
 def _check_defaults(node: Node, path: str, errors: list[FieldError]) -> None:
     if node.has_default:
         errors.extend(_default_faults(node, f"{path}.default"))
     for name, part in node.properties.items():
-        _check_defaults(part, f"{path}.properties[{name}]", errors)
+        if part.has_default or part.completes:
+            _check_defaults(part, f"{path}.properties[{name}]", errors)
     if node.items is not None:
         _check_defaults(node.items, f"{path}.items", errors)
     if isinstance(node.additional, Node):

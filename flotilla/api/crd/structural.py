@@ -54,7 +54,7 @@ class Node:
 
 def _additional(schema: Schema) -> Node | bool:
     found = schema.get("additionalProperties")
-    if isinstance(found, Mapping):
+    if isinstance(found, dict):
         return read_schema(found)
     return found is True
 
@@ -63,7 +63,7 @@ def read_schema(schema: Schema) -> Node:
     """The tree of a schema that has passed the structural rules."""
     properties = {name: read_schema(part) for name, part in (schema.get("properties") or {}).items()}
     raw_items = schema.get("items")
-    items = read_schema(raw_items) if isinstance(raw_items, Mapping) else None
+    items = read_schema(raw_items) if isinstance(raw_items, dict) else None
     additional = _additional(schema)
     below = [*properties.values(), *(part for part in (items, additional) if isinstance(part, Node))]
     rules = tuple(schema.get(RULES) or ())

@@ -6,7 +6,7 @@ Source: ``pkg/apiserver/schema/validation.go`` and ``complete.go``, ``pkg/apis/a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from flotilla.api.crd.patterns import InvalidPatternError, compiled
@@ -50,6 +50,13 @@ _NOT_IN_COMPOSITIONS = {
 }
 _EITHER = [{"type": "integer"}, {"type": "string"}]
 _COMPOSITIONS = ("allOf", "anyOf", "oneOf")
+_PLAIN_WORDS = frozenset(
+    {
+        *("type", "description", "properties", "items", "required", "format", "enum", "default", "nullable", "title"),
+        *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength", "maxLength"),
+        *("minItems", "maxItems", "minProperties", "maxProperties", "example", RULES),
+    }
+)
 
 Errors = list[FieldError]
 
@@ -60,7 +67,6 @@ def structural_faults(schema: Schema, path: str) -> Errors:
     if _depth(schema) > DEEPEST:
         return [forbidden(path, f"must not be nested more than {DEEPEST} levels deep")]
     _check(schema, path, ROOT, errors)
-    _check_complete(schema, schema, path, errors)
     return sorted(errors, key=str)
 
 
@@ -70,8 +76,8 @@ def _depth(schema: Any) -> int:
     while waiting and deepest <= DEEPEST:
         value, depth = waiting.pop()
         deepest = max(deepest, depth)
-        children = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
-        waiting.extend((child, depth + 1) for child in children if isinstance(child, Mapping | list))
+        children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        waiting.extend((child, depth + 1) for child in children if isinstance(child, dict | list))
     return deepest
 
 
@@ -79,19 +85,29 @@ def _parts(schema: Schema) -> Iterator[tuple[str, str, Schema]]:
     """The schemas right below: the rest of the path, the level, the schema."""
     for name, part in (schema.get("properties") or {}).items():
         yield f".properties[{name}]", FIELD, part
-    if isinstance(schema.get("items"), Mapping):
+    if isinstance(schema.get("items"), dict):
         yield ".items", ITEM, schema["items"]
-    if isinstance(schema.get("additionalProperties"), Mapping):
+    if isinstance(schema.get("additionalProperties"), dict):
         yield ".additionalProperties", FIELD, schema["additionalProperties"]
 
 
+def _is_plain(schema: Schema, level: str) -> bool:
+    """Whether nothing about the place itself can be wrong, as with nine in ten; definitions have thousands of them."""
+    type_ = schema.get("type")
+    if level == ROOT or type_ not in _TYPES or not schema.keys() <= _PLAIN_WORDS:
+        return False
+    return type_ != "array" or isinstance(schema.get("items"), dict)
+
+
 def _check(schema: Schema, path: str, level: str, errors: Errors) -> None:
-    _check_words(schema, path, errors)
-    _check_type(schema, path, level, errors)
-    _check_extensions(schema, path, errors)
-    _check_lists(schema, path, errors)
-    _check_metadata(schema, path, level, errors)
-    _check_compositions(schema, path, errors, outermost=True)
+    if not _is_plain(schema, level):
+        _check_words(schema, path, errors)
+        _check_type(schema, path, level, errors)
+        _check_extensions(schema, path, errors)
+        _check_lists(schema, path, errors)
+        _check_metadata(schema, path, level, errors)
+        _check_compositions(schema, path, errors, outermost=True)
+        _check_complete(schema, path, errors)
     for rest, below, part in _parts(schema):
         _check(part, path + rest, below, errors)
 
@@ -113,7 +129,7 @@ def _check_words(schema: Schema, path: str, errors: Errors) -> None:
     additional = schema.get("additionalProperties")
     if additional is False:
         errors.append(forbidden(f"{path}.additionalProperties", "additionalProperties cannot be set to false"))
-    if schema.get("properties") and isinstance(additional, Mapping):
+    if schema.get("properties") and isinstance(additional, dict):
         why = "additionalProperties and properties are mutual exclusive"
         errors.append(forbidden(f"{path}.additionalProperties", why))
 
@@ -177,10 +193,10 @@ def _check_lists(schema: Schema, path: str, errors: Errors) -> None:
         errors.append(unsupported(f"{path}.{LIST_TYPE}", list_type, ("atomic", "set", "map")))
     items = schema.get("items")
     if list_type == "map":
-        _check_map_keys(items if isinstance(items, Mapping) else {}, keys, path, errors)
+        _check_map_keys(items if isinstance(items, dict) else {}, keys, path, errors)
     elif keys:
         errors.append(forbidden(f"{path}.{LIST_MAP_KEYS}", f"must be empty if {LIST_TYPE} is not map"))
-    if list_type == "set" and isinstance(items, Mapping):
+    if list_type == "set" and isinstance(items, dict):
         _check_set_items(items, f"{path}.items", errors)
 
 
@@ -244,7 +260,7 @@ def _check_compositions(schema: Schema, path: str, errors: Errors, *, outermost:
         for index, part in enumerate(schema.get(word) or ()):
             allowed = word == "allOf" and index == 0 and outermost and _says_int_or_string(part, within=schema)
             _check_judging(part, f"{path}.{word}[{index}]", errors, either=allowed)
-    if isinstance(schema.get("not"), Mapping):
+    if isinstance(schema.get("not"), dict):
         _check_judging(schema["not"], f"{path}.not", errors)
 
 
@@ -271,15 +287,13 @@ def _check_judging(part: Schema, path: str, errors: Errors, *, either: bool = Fa
         _check_compositions(part, path, errors, outermost=False)
 
 
-def _check_complete(schema: Schema, whole: Schema, path: str, errors: Errors) -> None:
+def _check_complete(schema: Schema, path: str, errors: Errors) -> None:
     """What compositions name must be described outside of them."""
     for word in _COMPOSITIONS:
         for index, part in enumerate(schema.get(word) or ()):
-            _require_described(part, whole, f"{path}.{word}[{index}]", path, errors)
-    if isinstance(schema.get("not"), Mapping):
-        _require_described(schema["not"], whole, f"{path}.not", path, errors)
-    for rest, _, part in _parts(schema):
-        _check_complete(part, part, path + rest, errors)
+            _require_described(part, schema, f"{path}.{word}[{index}]", path, errors)
+    if isinstance(schema.get("not"), dict):
+        _require_described(schema["not"], schema, f"{path}.not", path, errors)
 
 
 def _require_described(part: Schema, described: Schema, path: str, at: str, errors: Errors) -> None:
@@ -294,14 +308,14 @@ def _require_described(part: Schema, described: Schema, path: str, at: str, erro
     for word in _COMPOSITIONS:
         for index, inner in enumerate(part.get(word) or ()):
             _require_described(inner, described, f"{path}.{word}[{index}]", at, errors)
-    if isinstance(part.get("not"), Mapping):
+    if isinstance(part.get("not"), dict):
         _require_described(part["not"], described, f"{path}.not", at, errors)
 
 
 def _described(schema: Schema, rest: str) -> Schema | None:
     if rest == ".items":
         items = schema.get("items")
-        return items if isinstance(items, Mapping) else None
+        return items if isinstance(items, dict) else None
     name = rest.removeprefix(".properties[").removesuffix("]")
     found: Schema | None = (schema.get("properties") or {}).get(name)
     return found

@@ -162,7 +162,7 @@ def _string(schema: Schema) -> Checker:
 def _object_checker(schema: Schema) -> Checker | None:
     fields = {name: compile_schema(part) for name, part in (schema.get("properties") or {}).items()}
     additional = schema.get("additionalProperties")
-    values = compile_schema(additional) if isinstance(additional, Mapping) else None
+    values = compile_schema(additional) if isinstance(additional, dict) else None
     closed = additional is False
     needed = tuple(schema.get("required") or ())
     fewest, most = schema.get("minProperties"), schema.get("maxProperties")
@@ -190,7 +190,7 @@ def _object_checker(schema: Schema) -> Checker | None:
 
 def _list_checker(schema: Schema) -> Checker | None:
     raw = schema.get("items")
-    item = compile_schema(raw) if isinstance(raw, Mapping) else None
+    item = compile_schema(raw) if isinstance(raw, dict) else None
     fewest, most = schema.get("minItems"), schema.get("maxItems")
     keys = tuple(schema.get(LIST_MAP_KEYS) or ())
     unique = _uniqueness(schema.get(LIST_TYPE) or "", keys)
