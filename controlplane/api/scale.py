@@ -16,7 +16,6 @@ from controlplane.api.object_meta import place
 from controlplane.api.operations import Operations
 from controlplane.api.request_kinds import SCALE, read_request
 from controlplane.api.responses import json_response, object_response
-from controlplane.api.scale_paths import selector_text, with_replicas
 from controlplane.api.subresources import scale_of
 from controlplane.api.tables import check_include, render_one
 from controlplane.api.views import served_object
@@ -25,6 +24,7 @@ from controlplane.store.cache import Cache
 from flotilla.api.errors import STALE_OBJECT, FieldError, bad_request, conflict, invalid, not_found
 from flotilla.api.objects import KubeObject, encode
 from flotilla.api.registry import Resource
+from flotilla.api.scales import selector_text, with_replicas
 
 _MOST_REPLICAS = 2**31
 

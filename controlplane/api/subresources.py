@@ -12,10 +12,10 @@ from collections.abc import Callable
 from copy import copy
 from datetime import UTC, datetime
 
-from controlplane.api.scale_paths import seen_replicas, spec_path, wanted_replicas, with_replicas
 from flotilla.api.errors import conflict, not_found
 from flotilla.api.objects import KubeObject, format_time
 from flotilla.api.registry import Resource
+from flotilla.api.scales import seen_replicas, spec_path, wanted_replicas, with_replicas
 
 SCALE_API_VERSION = "autoscaling/v1"
 UNRECORDED = frozenset({"binding"})

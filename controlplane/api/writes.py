@@ -162,6 +162,7 @@ class Writes:
         media_type, validation = media_type_of(call.request), call.field_validation
         function = patch_function(media_type, data, resource)
         duplicates = find_duplicates(data, media_type, decode_json(data), validation=validation)
+        given = tuple(call.warnings)
 
         def change(current: KubeObject) -> KubeObject:
             version, managers = current["metadata"]["resourceVersion"], current["metadata"].get("managedFields")
@@ -176,7 +177,7 @@ class Writes:
             wanted = patched["metadata"].get("resourceVersion")
             if wanted and wanted != version:
                 raise conflict(resource.plural, call.info.name, STALE_OBJECT, group=resource.group)
-            call.warnings[:] = [*warnings, *_idle_fields(resource, subresource, patched)]
+            call.warnings[:] = [*given, *warnings, *_idle_fields(resource, subresource, patched)]
             return patched
 
         return change

@@ -29,15 +29,20 @@ from controlplane.reconcile.result import DONE, Result
 from controlplane.store.cache import Cache, CacheEvent, Entry
 from flotilla.api.errors import ApiError
 from flotilla.api.objects import KubeObject, format_time, namespace_of, uid_of
-from flotilla.api.registry import REGISTRY
+from flotilla.api.registry import Registry, Resource
 from flotilla.api.resources import HORIZONTAL_POD_AUTOSCALERS, PODS
+from flotilla.api.scales import with_replicas
 
 MANAGER = "horizontal-pod-autoscaler"
 EVALUATE_EVERY_S = 0.95  # a little less than the agents' second, so that jitter never costs a whole round
-SCALABLE = tuple(resource for resource in REGISTRY.all() if "scale" in resource.subresources)
-RESOURCES = (HORIZONTAL_POD_AUTOSCALERS, PODS, *SCALABLE)
 WORKERS = 4
 LONGEST_WAIT_S = 3.0
+
+
+def followed(registry: Registry) -> tuple[Resource, ...]:
+    """Autoscalers, pods, and whatever can be scaled, kinds that users have defined included."""
+    scalable = {resource.hub: None for resource in registry.all() if "scale" in resource.subresources}
+    return (HORIZONTAL_POD_AUTOSCALERS, PODS, *scalable)
 
 
 @dataclass(slots=True)
@@ -216,7 +221,7 @@ class AutoscalerReconciler:
         def change(obj: KubeObject) -> KubeObject | None:
             if uid_of(obj) != entry.uid:
                 return None
-            return {**obj, "spec": {**obj["spec"], "replicas": replicas}}
+            return with_replicas(target.resource, obj, replicas)
 
         stored = await self._objects.mutate(
             target.resource, entry.namespace, entry.name, change, manager=MANAGER, subresource="scale"
@@ -282,7 +287,7 @@ class Autoscaler:
         self._samples = samples
         self._reconciler = AutoscalerReconciler(cache, objects, recorder, samples, clock=clock)
         self._controller: Controller[ObjectKey] = Controller(
-            self.name, self._reconciler, cache=cache, resources=RESOURCES, workers=WORKERS
+            self.name, self._reconciler, cache=cache, resources=lambda: followed(cache.registry), workers=WORKERS
         )
 
     async def run(self) -> None:

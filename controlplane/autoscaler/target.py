@@ -9,7 +9,8 @@ from typing import Any
 from controlplane.store.cache import Cache, Entry
 from flotilla.api.errors import not_found
 from flotilla.api.objects import name_of, namespace_of
-from flotilla.api.registry import REGISTRY, Resource
+from flotilla.api.registry import Resource
+from flotilla.api.scales import wanted_replicas
 
 
 class TargetError(Exception):
@@ -29,7 +30,7 @@ def find_target(cache: Cache, autoscaler: Mapping[str, Any]) -> Target:
     """TargetError."""
     reference = autoscaler["spec"]["scaleTargetRef"]
     kind, name = reference["kind"], reference["name"]
-    resource = REGISTRY.by_kind(reference.get("apiVersion") or "v1", kind)
+    resource = cache.registry.by_kind(reference.get("apiVersion") or "v1", kind)
     if resource is None:
         raise TargetError(f'no matches for kind "{kind}" in version "{reference.get("apiVersion", "")}"')
     if "scale" not in resource.subresources:
@@ -37,8 +38,7 @@ def find_target(cache: Cache, autoscaler: Mapping[str, Any]) -> Target:
     entry = cache.get(resource, namespace_of(autoscaler), name)
     if entry is None:
         raise TargetError(not_found(f"{resource.plural}/scale", name, group=resource.group).message)
-    replicas = (entry.obj.get("spec") or {}).get("replicas")
-    return Target(resource, entry, 1 if replicas is None else int(replicas))
+    return Target(resource, entry, wanted_replicas(resource, entry.obj, unset=1))
 
 
 def refers_to(autoscaler: Mapping[str, Any], obj: Mapping[str, Any]) -> bool:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from flotilla.api.kinds.resource import Resource
 from flotilla.api.objects import KubeObject
-from flotilla.api.registry import Resource
 from flotilla.api.selectors import label_selector_of
 
 _SPEC, _STATUS = ("spec", "replicas"), ("status", "replicas")
@@ -18,9 +18,10 @@ def spec_path(resource: Resource) -> tuple[str, ...]:
     return scale.spec_replicas if scale is not None else _SPEC
 
 
-def wanted_replicas(resource: Resource, obj: KubeObject) -> int:
-    """How many replicas the object wants; 0 where it doesn't say."""
-    return _number(_at(obj, spec_path(resource)))
+def wanted_replicas(resource: Resource, obj: KubeObject, *, unset: int = 0) -> int:
+    """How many replicas the object wants; ``unset`` where it doesn't say."""
+    found = _at(obj, spec_path(resource))
+    return unset if found is None else _number(found)
 
 
 def seen_replicas(resource: Resource, obj: KubeObject) -> int:
