@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, time
+from functools import lru_cache
 from typing import Any
 
 from google.protobuf import duration_pb2, timestamp_pb2
@@ -27,6 +28,7 @@ _SPELLINGS = {"__": "__underscores__", ".": "__dot__", "/": "__slash__", "-": "_
 _NAMES = ("name", "generateName")
 
 
+@lru_cache(maxsize=4096)
 def spelled(name: str) -> str:
     """The identifier by which rules reach a field, ``""`` where they can't."""
     if name in _RESERVED:

@@ -80,6 +80,8 @@ def _faults(schema: CompiledSchema, obj: KubeObject, old: KubeObject | None) -> 
 
 def _check_embedded(value: Any, node: Node, path: Path, errors: list[FieldError]) -> None:
     """Whole objects inside of others have a kind and valid metadata."""
+    if not node.embeds:
+        return
     if isinstance(value, list):
         if node.items is not None:
             for index, item in enumerate(value):

@@ -43,6 +43,7 @@ class Node:
     rules: tuple[Schema, ...]
     completes: bool  # whether there are defaults, or nulls that go, at this node or below
     has_rules: bool  # at this node or below
+    embeds: bool  # whether whole objects are at this node or below
 
     def child(self, name: str) -> Node | None:
         """The schema of a field or a map's value, None where there is none."""
@@ -85,4 +86,5 @@ def read_schema(schema: Schema) -> Node:
         rules=rules,
         completes=bool(below),
         has_rules=bool(rules) or any(part.has_rules for part in below),
+        embeds=schema.get(EMBEDDED) is True or any(part.embeds for part in below),
     )
