@@ -16,23 +16,26 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from controlplane.pki import ensure_cluster_pki
 from controlplane.store.keys import object_key
 from flotilla.api.objects import KubeObject, encode
 from flotilla.api.resources import CONFIG_MAPS, NAMESPACES, NODES, PODS
 from tests.benchmarks import api_objects
 from tests.benchmarks.api_load import Spec, percentile
 from tests.benchmarks.api_server import Client, Lab, anonymous_bytes, cpu_s, lab
+from tests.benchmarks.api_session import session
 
 IN_FLIGHT = (16, 64)
 WATCHERS = (50, 1000)
 WRITES_A_SECOND = 20
 MIXED_PODS = 10_000
 MEMORY_PODS = 50_000
+SETTLE_S = 5.0
 _PODS = "/api/v1/namespaces/load/pods"
 
 
@@ -154,27 +157,34 @@ class Benchmark:
 
     async def mixed(self) -> None:
         """GETs while others show 10,000 pods as kubectl does and apply definitions of custom resources."""
-        pods = {
-            object_key(PODS, "mixed", (pod := api_objects.pod(n, "mixed"))["metadata"]["name"]): pod
-            for n in range(MIXED_PODS)
-        }
-        await self._store(pods | {object_key(NAMESPACES, "", "mixed"): api_objects.namespace("mixed")})
-        await asyncio.sleep(2)
-        one = f"/api/v1/namespaces/mixed/pods/{api_objects.pod(7, 'mixed')['metadata']['name']}"
-        tables = await start_generator(self._spec("tables", 3, "/api/v1/namespaces/mixed/pods"))
-        gets = await start_generator(self._spec("get", 4, one, pause_s=0.01))
-        async with self._lab.client() as client:
+        pods = [api_objects.pod(number, "mixed") for number in range(MIXED_PODS)]
+        objects = {object_key(PODS, "mixed", pod["metadata"]["name"]): pod for pod in pods}
+        await self._store(objects | {object_key(NAMESPACES, "", "mixed"): api_objects.namespace("mixed")})
+        await asyncio.sleep(SETTLE_S)
+        pki = ensure_cluster_pki(self._lab.pki)
+        async with self._lab.client() as client, session(pki, self._lab.dispatcher_port) as kept:
+            before = await client.lags()
+            tables = await start_generator(self._spec("tables", 3, "/api/v1/namespaces/mixed/pods"))
+            one = f"/api/v1/namespaces/mixed/pods/{pods[7]['metadata']['name']}"
+            gets = await start_generator(self._spec("get", 4, one, pause_s=0.01))
             applying = asyncio.create_task(_apply_definitions(client, self._seconds))
             lists, singles, applied = await result_of(tables), await result_of(gets), await applying
-            lag_s = await client.metric("flotilla_loop_lag_max_seconds")
+            lags = {bound: count - before.get(bound, 0) for bound, count in (await client.lags()).items()}
+            ended = kept.ended
         report("mixed: get pods (Table, gzip) of 10,000", lists["lists"] / lists["elapsed_s"], "/s")
         report("mixed: definitions applied", applied / self._seconds, "/s")
         report("mixed: GET median", singles["median_s"] * 1e3, "ms")
         report("mixed: GET p99", singles["p99_s"] * 1e3, "ms", "<= 50")
-        report("mixed: worst loop lag", lag_s * 1e3, "ms", "<= 100")
-        log = self._lab.log.read_text()
-        report("mixed: leaderships lost", log.count("no_longer_leading"), "", "0")
-        report("mixed: failed requests", lists["failures"] + singles["failures"], "", "0")
+        samples = max(lags.values())
+        worst_s = min(bound for bound, count in lags.items() if count == samples)
+        report("mixed: loop lag, of which half", _bound(lags, samples * 0.5) * 1e3, "ms or less")
+        report("mixed: worst loop lag", worst_s * 1e3, "ms or less", "<= 100")
+        report("mixed: leaderships lost", self._lab.log.read_text().count("no_longer_leading"), "", "0")
+        report("mixed: sessions lost", ended, "", "0")
+        failures = lists["failures"] + singles["failures"]
+        report(
+            "mixed: failed requests", failures, "", "0" if not failures else f"{lists['example'] or singles['example']}"
+        )
 
     async def _store(self, objects: dict[str, KubeObject]) -> None:
         await self._lab.store_objects(objects)
@@ -189,19 +199,24 @@ class Benchmark:
 async def memory(bench: Lab) -> None:
     """What a pod in the cache costs: the memory of a server that starts with 50,000 of them, and of one without."""
     async with bench.serving():
-        await asyncio.sleep(3)
+        await asyncio.sleep(SETTLE_S)
         empty = anonymous_bytes(bench.pid)
     made = [api_objects.pod(number, "memory") for number in range(MEMORY_PODS)]
     objects = {object_key(PODS, "memory", pod["metadata"]["name"]): pod for pod in made}
     size = statistics.mean(len(encode(pod)) for pod in made[:100])
     await bench.store_objects(objects | {object_key(NAMESPACES, "", "memory"): api_objects.namespace("memory")})
     async with bench.serving():
-        await asyncio.sleep(3)
+        await asyncio.sleep(SETTLE_S)
         full = anonymous_bytes(bench.pid)
     report("JSON of a pod", size / 1024, "KB")
     report("memory of the server, empty", empty / 2**20, "MB")
     report(f"memory of the server, {MEMORY_PODS} pods", full / 2**20, "MB")
     report("memory for each pod", (full - empty) / MEMORY_PODS / 1024, "KB", "<= 10")
+
+
+def _bound(lags: Mapping[float, float], count: float) -> float:
+    """The smallest bound that so many stay within."""
+    return min(bound for bound, within in lags.items() if within >= count)
 
 
 def _named(obj: KubeObject, name: str) -> KubeObject:
@@ -260,14 +275,18 @@ async def run(only: Sequence[str], seconds: float) -> None:
             raise SystemExit(f"no such story: {', '.join(sorted(unknown))}; there are {', '.join(known)}, memory")
         chosen = [known[name] for name in known if not only or name in only]
         if chosen:
-            await bench.store_objects({object_key(NODES, "", api_objects.NODE): api_objects.node()})
+            await bench.store_objects(
+                {object_key(NODES, "", name): api_objects.node(name) for name in api_objects.NODES}
+            )
             async with bench.serving():
                 await bench.store_objects({object_key(NAMESPACES, "", "load"): api_objects.namespace("load")})
                 for story in chosen:
                     await story()
     if not only or "memory" in only:
         with lab() as bench:
-            await bench.store_objects({object_key(NODES, "", api_objects.NODE): api_objects.node()})
+            await bench.store_objects(
+                {object_key(NODES, "", name): api_objects.node(name) for name in api_objects.NODES}
+            )
             await memory(bench)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from flotilla.api.objects import KubeObject
 
 CREATED = "2026-11-24T08:00:00Z"
-NODE = "benchmark-node"
+NODES = [f"benchmark-node-{number}" for number in range(100)]
 
 
 def _owned(manager: str, fields: Any, *, subresource: str = "") -> KubeObject:
@@ -70,7 +70,7 @@ def pod(number: int, namespace: str) -> KubeObject:
     }
     spec = {
         "containers": [_container()],
-        "nodeName": NODE,
+        "nodeName": NODES[number % len(NODES)],
         "restartPolicy": "Always",
         "schedulerName": "default-scheduler",
         "serviceAccountName": "default",
@@ -105,11 +105,11 @@ def config_map(name: str, namespace: str, *, size_bytes: int = 1000) -> KubeObje
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata_all, "data": data}
 
 
-def node() -> KubeObject:
-    """The node that all pods are on; nobody keeps a session for it."""
+def node(name: str) -> KubeObject:
+    """A node that pods are on; nobody keeps a session for it, and since none has one no pod is evicted."""
     condition = {"type": "Ready", "status": "True", "reason": "KubeletReady", "lastTransitionTime": CREATED}
-    metadata = {"name": NODE, "uid": str(uuid.uuid4()), "creationTimestamp": CREATED}
-    capacity = {"cpu": "5000", "memory": "5000Gi", "pods": "100000"}
+    metadata = {"name": name, "uid": str(uuid.uuid4()), "creationTimestamp": CREATED}
+    capacity = {"cpu": "500", "memory": "500Gi", "pods": "1000"}
     status = {"capacity": capacity, "allocatable": capacity, "conditions": [condition | {"message": ""}]}
     return {"apiVersion": "v1", "kind": "Node", "metadata": metadata, "spec": {}, "status": status}
 

@@ -78,6 +78,7 @@ class Lab:
     etcd: subprocess.Popen[bytes]
     endpoint: str
     port: int
+    dispatcher_port: int
     server: subprocess.Popen[bytes] | None = None
 
     @property
@@ -98,7 +99,7 @@ class Lab:
         """Run ``flotilla server`` on what etcd holds; entered once it is ready."""
         command = [str(Path(sys.executable).parent / "flotilla"), "server", "--data-dir", str(self.directory)]
         command += ["--pki-dir", str(self.pki), "--etcd", self.endpoint, "--listen", f"127.0.0.1:{self.port}"]
-        command += ["--dispatcher-listen", f"127.0.0.1:{free_port()}", "--log-level", "warning"]
+        command += ["--dispatcher-listen", f"127.0.0.1:{self.dispatcher_port}", "--log-level", "info"]
         with running(command, self.log, cwd=Path(__file__).parents[2]) as self.server:
             async with self.client() as client:
                 await client.until_ready(self.server, self.log)
@@ -157,11 +158,11 @@ class Client:
                     raise RuntimeError(f"the server does not serve: {end_of(log)}") from None
                 await asyncio.sleep(0.1)
 
-    async def metric(self, name: str) -> float:
-        """The value of a metric without labels."""
+    async def lags(self) -> dict[float, float]:
+        """How often the event loop has been late since the start, by no more than so many seconds."""
         text = await self.ask("GET", "/metrics")
-        found = re.search(rf"^{name} (\S+)$", text, re.MULTILINE)
-        return float(found[1]) if found else 0.0
+        found = re.findall(r'^flotilla_loop_lag_seconds_bucket\{le="([^"]+)"\} (\S+)$', text, re.MULTILINE)
+        return {float(bound): float(count) for bound, count in found}
 
 
 @contextmanager
@@ -175,4 +176,4 @@ def lab() -> Iterator[Lab]:
         command += ["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer]
         command += ["--initial-cluster", f"default={peer}", "--quota-backend-bytes", str(4 << 30)]
         with running(command, directory / "etcd.log", cwd=directory) as etcd:
-            yield Lab(directory, etcd, f"unix://{directory}/client:0", free_port())
+            yield Lab(directory, etcd, f"unix://{directory}/client:0", free_port(), free_port())
