@@ -67,9 +67,8 @@ class Call:
         return wanted
 
     def flag(self, name: str) -> bool:
-        """A boolean query parameter, read as Kubernetes does: what is there and neither ``0`` nor ``false`` is true."""
-        text = self.query.get(name, "0")
-        return text != "0" and text.lower() != "false"
+        """A boolean query parameter."""
+        return is_set(self.query, name)
 
     def number(self, name: str) -> int | None:
         """A 64-bit integer query parameter, None where it is not given. BadRequest for what is none."""
@@ -79,6 +78,12 @@ class Call:
         if not _INTEGER.fullmatch(text) or not -(1 << 63) <= int(text) < 1 << 63:
             raise bad_request(f'{name}: "{text[:100]}" is not a 64-bit integer')
         return int(text)
+
+
+def is_set(query: MultiMapping[str], name: str) -> bool:
+    """A boolean query parameter, read as Kubernetes does: what is there and neither ``0`` nor ``false`` is true."""
+    text = query.get(name, "0")
+    return text != "0" and text.lower() != "false"
 
 
 def check_dry_run(wanted: list[str]) -> bool:

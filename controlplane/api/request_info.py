@@ -1,7 +1,8 @@
 """What a request is about, read from its path: the resource, the object and the part of it, and the verb.
 
 The layout is Kubernetes': ``/api/v1/...`` and ``/apis/<group>/<version>/...``, then
-``[namespaces/<namespace>/]<plural>[/<name>[/<subresource>[/<rest>]]]``. ``/watch/`` before it is a watch's old form.
+``[namespaces/<namespace>/]<plural>[/<name>[/<subresource>[/<rest>]]]``. ``/watch/`` before it is a watch's old form,
+the only one that watches a single object by its path: a ``watch`` parameter means nothing to the GET of one object.
 """
 
 from __future__ import annotations
@@ -41,15 +42,16 @@ def read_request(method: str, path: str, *, watch: bool) -> RequestInfo:
         group, version, rest = parts[1], parts[2], parts[3:]
     else:
         return RequestInfo(path, method.lower())
-    if rest[0] == "watch" and len(rest) > 1:
-        watch, rest = True, rest[1:]
+    old_watch = rest[0] == "watch" and len(rest) > 1
+    if old_watch:
+        rest = rest[1:]
     namespace = ""
     if rest[0] == "namespaces" and len(rest) > 2 and (len(rest) > 3 or rest[2] not in _NAMESPACE_SUBRESOURCES):
         namespace, rest = rest[1], rest[2:]
     name = rest[1] if len(rest) > 1 else ""
     return RequestInfo(
         path,
-        _verb(method, name, watch=watch),
+        _verb_of_old_watch(method) if old_watch else _verb(method, name, watch=watch),
         True,
         group,
         version,
@@ -62,7 +64,11 @@ def read_request(method: str, path: str, *, watch: bool) -> RequestInfo:
 
 def _verb(method: str, name: str, *, watch: bool) -> str:
     if method in ("GET", "HEAD"):
-        return "watch" if watch else "get" if name else "list"
+        return "get" if name else "watch" if watch else "list"
     if method == "DELETE":
         return "delete" if name else "deletecollection"
     return _VERBS.get(method, method.lower())
+
+
+def _verb_of_old_watch(method: str) -> str:
+    return "watch" if method in ("GET", "HEAD") else method.lower()

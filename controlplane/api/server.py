@@ -21,7 +21,7 @@ from prometheus_client import CollectorRegistry
 
 from controlplane.api.authn import Authenticator, Credentials
 from controlplane.api.authz import Authorizer, authorize
-from controlplane.api.call import Call
+from controlplane.api.call import Call, is_set
 from controlplane.api.connections import ConnectionLimits, Connections
 from controlplane.api.crd.definitions import CustomKinds
 from controlplane.api.deadlines import DEADLINE_S, Deadlines, is_stream
@@ -43,7 +43,6 @@ logger = logging.getLogger(__name__)
 SHUTDOWN_S = 5.0
 _NO_QUERY: MultiMapping[str] = MultiDictProxy(MultiDict())
 _APPLY = "application/apply-patch"
-_WATCH_VALUES = ("1", "true", "True", "t", "T", "TRUE")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +161,7 @@ class ApiServer:
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         started_s = time.perf_counter()
         query = request.query if "?" in request.path_qs else _NO_QUERY
-        info = read_request(request.method, request.path, watch=query.get("watch", "") in _WATCH_VALUES)
+        info = read_request(request.method, request.path, watch=is_set(query, "watch"))
         connection = request.protocol
         self._connections.began(connection)
         streams = is_stream(info)

@@ -222,3 +222,98 @@ async def test_the_old_path_of_a_watch(api: Any) -> None:
     await make(api, "a")
     async with api.session.get(f"{api.url}/api/v1/watch/namespaces/default/configmaps") as response:
         assert json.loads(await response.content.readline())["type"] == "ADDED"
+
+
+async def test_the_old_path_watches_one_object(api: Any) -> None:
+    """A name in the old path selects one object; a watch parameter on the GET of one object means nothing."""
+    await make(api, "a")
+    await make(api, "b")
+    async with api.session.get(f"{api.url}/api/v1/watch/namespaces/default/configmaps/b") as response:
+        assert json.loads(await response.content.readline())["object"]["metadata"]["name"] == "b"
+    assert (await api.get(f"{CONFIG_MAPS}/b?watch=1")).body["kind"] == "ConfigMap"
+    assert (await api.post("/api/v1/watch/namespaces/default/configmaps", {})).status == 405
+
+
+REFUSED = [
+    ("resourceVersionMatch=NotOlderThan", "resourceVersionMatch is forbidden for watch unless sendInitialEvents"),
+    ("sendInitialEvents=true", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"),
+    (
+        "sendInitialEvents=true&resourceVersionMatch=Exact",
+        'Unsupported value: "Exact": supported values: "NotOlderThan"',
+    ),
+    ("sendInitialEvents=true&resourceVersionMatch=NotOlderThan&continue=x", "forbidden when continue is provided"),
+]
+
+
+@pytest.mark.parametrize(("query", "message"), REFUSED)
+async def test_options_without_meaning_are_refused(api: Any, query: str, message: str) -> None:
+    """Combinations that Kubernetes refuses are refused with its words."""
+    reply = await api.get(f"{CONFIG_MAPS}?watch=1&{query}")
+    assert (reply.status, reply.body["reason"]) == (422, "Invalid")
+    assert message in reply.message
+
+
+async def test_initial_events_are_not_older_than_asked(api: Any) -> None:
+    """A streaming list from a version on shows that state or a newer one, and without bookmarks has no end mark."""
+    await make(api, "a")
+    made = await make(api, "b")
+    revision = made["metadata"]["resourceVersion"]
+    query = f"sendInitialEvents=true&resourceVersionMatch=NotOlderThan&resourceVersion={revision}"
+    async with watching(api, query) as events:
+        assert [(await events.next())["object"]["metadata"]["name"] for _ in range(2)] == ["a", "b"]
+        await make(api, "c")
+        assert (await events.next())["object"]["metadata"]["name"] == "c"
+
+
+async def test_a_version_to_come_is_504(api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A watch from a version that the server has not reached in time is told so before it starts."""
+    monkeypatch.setattr("controlplane.api.lists.NEWER_REVISION_WAIT_S", 0.05)
+    reply = await api.get(f"{CONFIG_MAPS}?watch=1&resourceVersion=999999")
+    assert (reply.status, reply.body["details"]["causes"][0]["reason"]) == (504, "ResourceVersionTooLarge")
+
+
+async def test_metadata_events(api: Any) -> None:
+    """An informer of metadata gets PartialObjectMetadata in every event, bookmarks too."""
+    accept = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io,application/json"
+    query = "sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
+    await make(api, "a", colour="red")
+    async with watching(api, query, accept=accept) as events:
+        first, bookmark = await events.next(), await events.next()
+        await api.ask("DELETE", f"{CONFIG_MAPS}/a")
+        last = await events.next()
+    assert [event["type"] for event in (first, bookmark, last)] == ["ADDED", "BOOKMARK", "DELETED"]
+    for event in (first, bookmark, last):
+        assert (event["object"]["kind"], event["object"]["apiVersion"]) == ("PartialObjectMetadata", "meta.k8s.io/v1")
+    assert first["object"]["metadata"]["labels"] == {"colour": "red"}
+    assert "data" not in last["object"]
+
+
+@pytest.mark.parametrize("query", ["watch=1", "limit=1", ""])
+async def test_head_has_no_body(api: Any, query: str) -> None:
+    """HEAD of a list or a watch is its head alone, and the connection goes on."""
+    await make(api, "a")
+    async with asyncio.timeout(DEADLINE_S), api.session.head(f"{api.url}{CONFIG_MAPS}?{query}") as response:
+        assert response.status == 200
+        assert response.content_type == "application/json"
+        assert await response.read() == b""
+    assert (await api.get(f"{CONFIG_MAPS}/a")).status == 200
+
+
+async def test_methods_that_the_api_lacks(api: Any) -> None:
+    """OPTIONS and TRACE are 405 with a Status."""
+    for method in ("OPTIONS", "TRACE"):
+        reply = await api.ask(method, CONFIG_MAPS)
+        assert (reply.status, reply.body["reason"]) == (405, "MethodNotAllowed")
+
+
+async def test_a_watch_over_http_1_0(api: Any) -> None:
+    """A client of HTTP/1.0 gets the events unframed until the connection ends."""
+    await make(api, "a")
+    reader, writer = await asyncio.open_connection("127.0.0.1", api.server.port)
+    writer.write(f"GET {CONFIG_MAPS}?watch=1&timeoutSeconds=1 HTTP/1.0\r\n\r\n".encode())
+    async with asyncio.timeout(DEADLINE_S):
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    await writer.wait_closed()
+    assert b"chunked" not in head
+    assert json.loads(body)["type"] == "ADDED"

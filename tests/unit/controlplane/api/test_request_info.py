@@ -27,6 +27,11 @@ from flotilla.api.errors import ApiError
         ),
         ("DELETE", "/api/v1/nodes/n", ("delete", "", "v1", "", "nodes", "n", "")),
         ("GET", "/api/v1/watch/namespaces/a/pods", ("watch", "", "v1", "a", "pods", "", "")),
+        ("GET", "/api/v1/watch/namespaces/a/pods/p", ("watch", "", "v1", "a", "pods", "p", "")),
+        ("GET", "/apis/apps/v1/watch/deployments", ("watch", "apps", "v1", "", "deployments", "", "")),
+        ("POST", "/api/v1/watch/namespaces/a/pods", ("post", "", "v1", "a", "pods", "", "")),
+        ("HEAD", "/api/v1/pods", ("list", "", "v1", "", "pods", "", "")),
+        ("OPTIONS", "/api/v1/pods", ("options", "", "v1", "", "pods", "", "")),
         ("GET", "/api/v1/namespaces/a/status", ("get", "", "v1", "", "namespaces", "a", "status")),
     ],
 )
@@ -41,6 +46,7 @@ def test_resource_paths(method: str, path: str, expected: tuple[str, ...]) -> No
 def test_watch_is_a_verb_of_get_alone() -> None:
     """The watch parameter turns a list into a watch and nothing else."""
     assert read_request("GET", "/api/v1/pods", watch=True).verb == "watch"
+    assert read_request("GET", "/api/v1/namespaces/a/pods/p", watch=True).verb == "get"
     assert read_request("POST", "/api/v1/pods", watch=True).verb == "create"
 
 
