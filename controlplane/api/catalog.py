@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from controlplane.api.openapi_metrics import PACKAGE as METRICS_PACKAGE
 from controlplane.api.request_info import RequestInfo
+from flotilla.api.crd.rows import priority
 from flotilla.api.registry import Registry, Resource
 
 READ_ONLY = ("get", "list")
@@ -189,7 +190,7 @@ class Catalog:
             shown = found.setdefault((version.group, version.version), GroupVersion(version.group, version.version))
             shown.resources.extend(version.resources)
             shown.resources.sort(key=lambda served: served.plural)
-        self.versions = tuple(sorted(found.values(), key=lambda version: _rank(version.group)))
+        self.versions = tuple(sorted(found.values(), key=_order))
         self._names = frozenset(
             (version.group, served.plural, name)
             for version in self.versions
@@ -213,6 +214,9 @@ class Catalog:
         return [version for version in self.versions if not version.group]
 
 
-def _rank(group: str) -> tuple[int, str]:
+def _order(version: GroupVersion) -> tuple[int, str, tuple[object, ...]]:
+    """Groups in Kubernetes' order; versions of the release as the registry has them, of users' kinds by their names."""
+    group = version.group
     order = _PREFERRED_ORDER.index(group) if group in _PREFERRED_ORDER else len(_PREFERRED_ORDER)
-    return order, group
+    custom = any(served.row is not None and served.row.shape is not None for served in version.resources)
+    return order, group, priority(version.version) if custom else ()

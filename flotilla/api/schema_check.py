@@ -40,6 +40,8 @@ _STATED_BY_VALIDATORS = tuple(
     f"io.k8s.api.{group}.v1."
     for group in ("certificates", "networking", "node", "policy", "rbac", "scheduling", "storage")
 )
+_SCHEMA = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps"
+_ALTERNATIVES: dict[str, type] = {f"{_SCHEMA}OrBool": bool, f"{_SCHEMA}OrArray": list, f"{_SCHEMA}OrStringArray": list}
 _INTEGER_BOUNDS = {"int32": 2**31, "int64": 2**63}
 _NAMES = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", int: "an integer", float: "a number"}
 
@@ -207,6 +209,19 @@ def _reference(name: str) -> Checker:
     return check_reference
 
 
+def _schema_or(other: type) -> Checker:
+    """For what may be a schema or something simpler, of which the published schema says nothing."""
+    check_schema = _reference(_SCHEMA)
+
+    def check_either(value: Any, path: Path, report: SchemaReport) -> None:
+        if type(value) is dict:
+            check_schema(value, path, report)
+        elif type(value) is not other:
+            _mismatch(f"a schema or {_NAMES[other]}", value, path, report)
+
+    return check_either
+
+
 _SCALARS: dict[tuple[str, str], Checker] = {
     ("string", ""): _exactly(str),
     ("string", "byte"): _check_base64,
@@ -222,6 +237,8 @@ def _special(name: str) -> Checker | None:
         return _exactly(dict)
     if name in _TIMES:
         return _check_time
+    if name in _ALTERNATIVES:
+        return _schema_or(_ALTERNATIVES[name])
     return {_QUANTITY: _check_quantity, _INT_OR_STRING: _check_int_or_string}.get(name)
 
 

@@ -342,3 +342,54 @@ async def test_cluster_scoped_kinds(kinds: Any) -> None:
     created = await kinds.post("/apis/example.com/v1/gadgets", gadget)
     assert (created.status, "x" in created.body) == (201, False)
     assert (await kinds.get("/apis/example.com/v1/namespaces/default/gadgets")).status == 404
+
+
+@pytest.mark.parametrize(
+    ("schema", "field"),
+    [
+        ({"type": "array", "items": {"type": 5}}, "items.type"),
+        ({"type": "array", "items": "x"}, "items"),
+        ({"type": "object", "additionalProperties": {"properties": "x"}}, "additionalProperties.properties"),
+        ({"type": "object", "additionalProperties": 1}, "additionalProperties"),
+        ({"type": "object", "required": "x"}, "required"),
+        ({"type": "object", "not": []}, "not"),
+    ],
+)
+async def test_malformed_schemas_are_refused(kinds: Any, schema: KubeObject, field: str) -> None:
+    """A schema of the wrong form must be refused when it is read, wherever it is nested."""
+    version = {"name": "v1", "served": True, "storage": True}
+    root = {"type": "object", "properties": {"a": schema}}
+    crd = {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": "gadgets.example.com"},
+        "spec": {
+            "group": "example.com",
+            "scope": "Cluster",
+            "names": {"plural": "gadgets", "kind": "Gadget"},
+            "versions": [version | {"schema": {"openAPIV3Schema": root}}],
+        },
+    }
+    refused = await kinds.post(_DEFINITIONS, crd)
+    assert refused.status == 400
+    assert f"spec.versions[0].schema.openAPIV3Schema.properties[a].{field}: " in refused.message
+
+
+async def test_the_newest_stable_version_is_preferred(widgets: Any) -> None:
+    """Versions of a group must be listed by their names, whichever definition came first."""
+    crd = (await widgets.get(f"{_DEFINITIONS}/widgets.example.com")).body
+    (version,) = crd["spec"]["versions"]
+    gadgets = crd | {
+        "metadata": {"name": "gadgets.example.com"},
+        "spec": crd["spec"]
+        | {
+            "names": {"plural": "gadgets", "kind": "Gadget"},
+            "versions": [version | {"name": "v1alpha1", "storage": False}, version | {"name": "v2"}],
+        },
+    }
+    gadgets.pop("status")
+    assert (await widgets.post(_DEFINITIONS, gadgets)).status == 201
+    await _until_status(widgets, "Established", "True")
+    group = (await widgets.get("/apis/example.com")).body
+    assert [each["version"] for each in group["versions"]] == ["v2", "v1", "v1alpha1"]
+    assert group["preferredVersion"]["version"] == "v2"
