@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import Any
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -16,10 +18,15 @@ from flotilla.api.errors import ApiError, bad_request, too_large, unsupported_me
 
 MAXIMUM_BODY_BYTES = 3 * 1024 * 1024
 READ_TIMEOUT_S = 30.0
-_MAXIMUM_DUPLICATES = 10
+COUNTED_FROM_BYTES = 1024 * 1024
+MOST_VALUES = 200_000
+MUCH_BYTES = 64 * 1024
+MUCH_YAML_BYTES = 8 * 1024
 JSON_TYPES = ("application/json",)
 YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml")
 _BYTE_OFFSET = re.compile(r"\(byte (\d+)\)")
+_decoders = ThreadPoolExecutor(1, thread_name_prefix="decode")  # one, for they all compete with the loop
+_T = TypeVar("_T")
 
 
 async def read_body(request: web.BaseRequest) -> bytes:
@@ -62,6 +69,13 @@ def media_type_of(request: web.BaseRequest) -> str:
     return str(request.headers.get("Content-Type", "")).partition(";")[0].strip().lower()
 
 
+async def decoded(decode: Callable[[], _T], data: bytes, media_type: str) -> _T:
+    """What ``decode`` makes of ``data``. Much of it takes long, YAML seconds, and is decoded beside the event loop."""
+    if len(data) <= (MUCH_YAML_BYTES if media_type in YAML_TYPES else MUCH_BYTES):
+        return decode()
+    return await asyncio.get_running_loop().run_in_executor(_decoders, decode)
+
+
 def decode_object(data: bytes, media_type: str) -> dict[str, Any]:
     """The object that a body holds. UnsupportedMediaType, BadRequest with the place of the fault."""
     if media_type == PROTOBUF_TYPE:
@@ -84,6 +98,8 @@ def decode_json(data: bytes) -> Any:
     """The JSON value. BadRequest says at which byte, line and column it is broken."""
     if not data:
         raise bad_request("the body is empty: an object is required")
+    if len(data) > COUNTED_FROM_BYTES and data.count(b",") > MOST_VALUES:
+        raise too_large(COUNTED_FROM_BYTES)  # can't be an object that may be stored, and would take long to decode
     try:
         return msgspec.json.decode(data)
     except RecursionError as error:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from controlplane.api.bodies import decode_object, media_type_of, read_body
+from controlplane.api.bodies import decode_object, decoded, media_type_of, read_body
 from controlplane.api.call import Call
 from controlplane.api.decoding import admit
 from flotilla.api.kinds.columns import AGE, NAME, column, spec_of, status_of
@@ -64,7 +64,12 @@ SCALE = _row("autoscaling", "v1", "Scale", "io.k8s.api.autoscaling.v1.Scale", _S
 async def read_request(call: Call, rows: Sequence[Resource]) -> KubeObject:
     """The body of a request as one of ``rows``, whichever its apiVersion names. BadRequest, Invalid."""
     data, media_type = await read_body(call.request), media_type_of(call.request)
-    obj = decode_object(data, media_type)
-    row = next((row for row in rows if row.api_version == obj.get("apiVersion")), rows[0])
-    admit(row, obj, data, media_type, validation=call.field_validation, warnings=call.warnings)
-    return obj
+    validation, warnings = call.field_validation, call.warnings
+
+    def decode() -> KubeObject:
+        obj = decode_object(data, media_type)
+        row = next((row for row in rows if row.api_version == obj.get("apiVersion")), rows[0])
+        admit(row, obj, data, media_type, validation=validation, warnings=warnings)
+        return obj
+
+    return await decoded(decode, data, media_type)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from aiohttp import web
 
 from controlplane.api.authn import Authenticator, Credentials, User
 from controlplane.api.authz import Authorizer, Rule
-from controlplane.api.bodies import decode_object, media_type_of, read_body
+from controlplane.api.bodies import decode_object, decoded, media_type_of, read_body
 from controlplane.api.call import Call
 from controlplane.api.request_info import RequestInfo
 from controlplane.api.responses import object_response
@@ -46,7 +47,8 @@ async def answer_review(call: Call, authorizer: Authorizer, authenticator: Authe
     info = call.info
     if info.verb != "create":
         raise method_not_allowed()
-    review = decode_object(await read_body(call.request), media_type_of(call.request))
+    data, media_type = await read_body(call.request), media_type_of(call.request)
+    review = await decoded(partial(decode_object, data, media_type), data, media_type)
     _, kind = _SERVED[info.plural]
     if review.get("kind", kind) != kind:
         raise bad_request(f"expected a {kind}, not a {review.get('kind')}")

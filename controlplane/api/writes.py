@@ -6,12 +6,20 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from aiohttp import web
 
 from controlplane.api.apply.merge import Application
-from controlplane.api.bodies import JSON_TYPES, YAML_TYPES, decode_json, decode_object, media_type_of, read_body
+from controlplane.api.bodies import (
+    JSON_TYPES,
+    YAML_TYPES,
+    decode_json,
+    decode_object,
+    decoded,
+    media_type_of,
+    read_body,
+)
 from controlplane.api.call import Call, check_dry_run, option_error
 from controlplane.api.decoding import check_fields, decode_for, find_duplicates, require_type
 from controlplane.api.deletion import DeleteOptions, parse_delete_options
@@ -29,10 +37,8 @@ from controlplane.api.tables import check_include, render_one
 from controlplane.api.write_rules import shown_when_deleted
 from controlplane.store.cache import Entry
 from flotilla.api.errors import STALE_OBJECT, ApiError, bad_request, conflict, not_found, unsupported_media_type
-from flotilla.api.kinds.pod_subresources import pod_subresource_warnings
 from flotilla.api.objects import KubeObject, encode
 from flotilla.api.registry import Resource
-from flotilla.api.resources import PODS
 from flotilla.api.schema_check import check
 
 JSON_PATCH = "application/json-patch+json"
@@ -41,22 +47,15 @@ STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 _DELETE_OPTIONS = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"
 PARALLEL_DELETIONS = 16
-MUCH_YAML_BYTES = 8 * 1024
 
 PatchFunction = Callable[[Any], Any]
-_T = TypeVar("_T")
 
 
 async def read_object(call: Call, resource: Resource) -> KubeObject:
     """The object in the request's body."""
     data, media_type, validation = await read_body(call.request), media_type_of(call.request), call.field_validation
     decode = partial(decode_for, resource, data, media_type, validation=validation, warnings=call.warnings)
-    return await _decoded(decode, yaml_bytes=len(data) if media_type in YAML_TYPES else 0)
-
-
-async def _decoded(decode: Callable[[], _T], *, yaml_bytes: int) -> _T:
-    """What ``decode`` gives. Much YAML takes seconds, and is decoded beside the loop."""
-    return decode() if yaml_bytes <= MUCH_YAML_BYTES else await asyncio.to_thread(decode)
+    return await decoded(decode, data, media_type)
 
 
 def write_options(call: Call, *, subresource: str = "", applied: bool = False) -> WriteOptions:
@@ -234,9 +233,7 @@ async def _gather(function: Callable[[Entry], Any], entries: Sequence[Entry]) ->
 
 def _idle_fields(resource: Resource, subresource: str, obj: KubeObject) -> list[str]:
     """What a write has set that is accepted and not acted upon."""
-    if not subresource:
-        return resource.strategy.warnings(obj)
-    return pod_subresource_warnings(subresource) if resource is PODS else []
+    return [] if subresource else resource.strategy.warnings(obj)
 
 
 def field_manager(call: Call) -> str:
@@ -249,25 +246,21 @@ def field_manager(call: Call) -> str:
 async def read_config(call: Call, resource: Resource, data: bytes) -> KubeObject:
     """The configuration that is applied, checked and complete with its type. BadRequest."""
     media_type = JSON_TYPES[0] if data.lstrip()[:1] == b"{" else YAML_TYPES[0]
-    decode = partial(_decode_config, data, media_type, call.field_validation)
-    config, duplicates = await _decoded(decode, yaml_bytes=len(data) if media_type in YAML_TYPES else 0)
-    require_type(resource, config)
-    check_fields(
-        resource,
-        config,
-        validation=call.field_validation,
-        warnings=call.warnings,
-        duplicates=duplicates,
-        applied=True,
-    )
-    return config
+    validation, warnings = call.field_validation, call.warnings
+    decode = partial(_decode_config, resource, data, media_type, validation=validation, warnings=warnings)
+    return await decoded(decode, data, media_type)
 
 
-def _decode_config(data: bytes, media_type: str, validation: str) -> tuple[KubeObject, list[str]]:
+def _decode_config(
+    resource: Resource, data: bytes, media_type: str, *, validation: str, warnings: list[str]
+) -> KubeObject:
     config = decode_object(data, media_type)
     if not config.get("apiVersion") or not config.get("kind"):
         raise bad_request("an applied configuration must be an object with apiVersion and kind")
-    return config, find_duplicates(data, media_type, config, validation=validation)
+    duplicates = find_duplicates(data, media_type, config, validation=validation)
+    require_type(resource, config)
+    check_fields(resource, config, validation=validation, warnings=warnings, duplicates=duplicates, applied=True)
+    return config
 
 
 async def read_delete_options(call: Call) -> DeleteOptions:
@@ -277,7 +270,8 @@ async def read_delete_options(call: Call) -> DeleteOptions:
     body: KubeObject = {}
     if data:
         media_type = media_type_of(call.request)
-        body = decode_object(data, media_type if media_type in (*JSON_TYPES, *YAML_TYPES, PROTOBUF_TYPE) else "")
+        known_type = media_type if media_type in (*JSON_TYPES, *YAML_TYPES, PROTOBUF_TYPE) else ""
+        body = await decoded(partial(decode_object, data, known_type), data, known_type)
         if body.get("kind", "DeleteOptions") != "DeleteOptions":
             raise bad_request(f"expected DeleteOptions, not {body.get('kind')}")
         _require_types(body)
