@@ -40,6 +40,8 @@ def test_fields(sample: Sample, resource: Resource, body: KubeObject, selector: 
 @pytest.mark.parametrize("resource", REGISTRY.all(), ids=repr)
 def test_all_kinds_have_name_and_namespace(sample: Sample, resource: Resource) -> None:
     """Every kind must be selectable by its name and namespace, and all values must be strings."""
-    fields = resource.strategy.selectable_fields(sample(resource))
-    assert (fields["metadata.name"], fields["metadata.namespace"]) == ("web", "default")
+    obj = sample(resource)
+    fields = resource.strategy.selectable_fields(obj)
+    where = (obj["metadata"]["name"], obj["metadata"].get("namespace", ""))
+    assert (fields["metadata.name"], fields["metadata.namespace"]) == where
     assert all(isinstance(value, str) for value in fields.values())
