@@ -37,7 +37,7 @@ from nodeagent.metrics.listener import MetricsListener
 from nodeagent.metrics.sampler import Round, Sampler
 from nodeagent.network.pod_network import PodNetwork, PodNetworkError, pod_link_name
 from nodeagent.network.services import ServiceTable
-from nodeagent.node_facts import node_object, own_address, read_machine
+from nodeagent.node_facts import allocatable_of, node_object, own_address, read_machine
 from nodeagent.node_parts import build_parts
 from nodeagent.runtime.processes import boot_id
 from nodeagent.sandbox import ClusterFacts
@@ -147,7 +147,9 @@ class Agent:
             out_of_service=self._out_of_service,
         )
         self._network: PodNetwork | None = None
-        self._worker = Worker(self.assignments, self._parts.context, self._services)
+        self._worker = Worker(
+            self.assignments, self._parts.context, self._services, allocatable=allocatable_of(self._machine)
+        )
         logs = LogReader(self._worker, self._parts.starter)
         self._tunnels = Tunnels(self._worker, self._parts.containers, logs)
         self._sampler = Sampler(self._parts.layout)

@@ -14,7 +14,7 @@ import stat
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -26,6 +26,7 @@ from nodeagent.container_mounts import pod_file_mounts, shared_memory_mounts, te
 from nodeagent.images.auth import RegistryAuth, registry_auths
 from nodeagent.images.image import Image, ImagePullError
 from nodeagent.images.rootfs import mount_rootfs, unmount_rootfs
+from nodeagent.lifecycle import resources_of
 from nodeagent.logs import ROTATED_SUFFIX
 from nodeagent.pod_events import EventSink, pod_event
 from nodeagent.pod_files import host_name
@@ -33,7 +34,7 @@ from nodeagent.pod_state import Run, Sandbox
 from nodeagent.runtime.containers import Containers, NewContainer
 from nodeagent.runtime.errors import ContainerConfigError
 from nodeagent.runtime.oci import ContainerRuntimeError
-from nodeagent.runtime.processes import ProcessIdentity
+from nodeagent.runtime.processes import ProcessIdentity, lowest_oom_score
 from nodeagent.runtime.programs import has_small_programs
 from nodeagent.runtime.security import (
     allows_escalation,
@@ -88,12 +89,16 @@ class EnvironmentSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class NodeFacts:
-    """What containers are told and limited by: sizes in bytes, ``seccomp`` the directory of Localhost profiles."""
+    """What containers are told and limited by: sizes in bytes, ``seccomp`` the directory of Localhost profiles.
+
+    ``lowest_oom_score`` is the least ``oom_score_adj`` that the agent may give.
+    """
 
     host_ip: str
     memory_bytes: int
     swap_accounting: bool
     seccomp: Path
+    lowest_oom_score: int = field(default_factory=lowest_oom_score)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +171,7 @@ class ContainerStarter:
             image_id=image.id,
             created_unix_s=time.time(),
             stop_signal=(order.container.get("lifecycle") or {}).get("stopSignal") or image.config.stop_signal,
+            resources=resources_of(order.container),
         )
         async with self._slots:
             announce(run)
@@ -277,8 +283,9 @@ class ContainerStarter:
             resources=oci_resources(
                 limits, version=self._cgroups.layout.version, swap_accounting=self._node.swap_accounting
             ),
-            oom_score_adjust=oom_score_adjust(
-                container, pod_qos=qos_class(spec), node_memory_bytes=self._node.memory_bytes
+            oom_score_adjust=max(
+                oom_score_adjust(container, pod_qos=qos_class(spec), node_memory_bytes=self._node.memory_bytes),
+                self._node.lowest_oom_score,
             ),
             network_namespace=Path(order.sandbox.netns) if order.sandbox.netns else None,
             process_namespace=Path(f"/proc/{order.joins.pid}/ns/pid") if order.joins else None,

@@ -14,17 +14,18 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from flotilla.api.objects import KubeObject, uid_of
+from nodeagent.cgroups.layout import CgroupError
 from nodeagent.cgroups.oom import OomWatch
 from nodeagent.cgroups.stats import oom_kills
 from nodeagent.container_starter import Order, StartRefusedError
 from nodeagent.ends import UNKNOWN_END, ended_of, last_words
 from nodeagent.handlers import Target
 from nodeagent.images.image import Image
-from nodeagent.lifecycle import StopContainer, containers_of
+from nodeagent.lifecycle import StopContainer, containers_of, resources_of
 from nodeagent.monitor import Monitor
 from nodeagent.pod_context import PodContext
 from nodeagent.pod_events import pod_event
-from nodeagent.pod_state import ContainerRecord, ContainerState, Ended, PodState, Run, Waiting
+from nodeagent.pod_state import ContainerRecord, ContainerState, Ended, PodState, ResizeProblem, Run, Waiting
 from nodeagent.pod_status import START_ERROR
 from nodeagent.restarts import failures_after, pull_delay_s, restart_delay_s, retry_delay_s
 from nodeagent.runtime.exits import ContainerExit
@@ -34,6 +35,7 @@ from nodeagent.runtime.processes import ProcessIdentity
 logger = logging.getLogger(__name__)
 
 MINIMUM_GRACE_AFTER_HOOK_S = 2.0
+RESIZE_RETRY_S = 3.0
 _PULL_REASONS = ("ErrImagePull", "ErrImageNeverPull", "InvalidImageName", "RegistryUnavailable")
 
 
@@ -198,6 +200,26 @@ class ContainerWorker:
         else:
             self._state.record = replace(record, run=record.last, last=None)
             self._handle.spawn(self._remove(run.id, force=True))
+
+    async def resize(self) -> None:
+        """Put the container's changed requests and limits into force; the outcome is in the state."""
+        state, pod, container = self._state, self._handle.pod, self._container
+        run = state.record.run
+        assert run is not None
+        problem = self._context.resize_problem(pod)
+        if problem is None:
+            try:
+                await self._context.blocking(self._context.cgroups.resize, uid_of(pod), pod["spec"], run.id, container)
+            except CgroupError as error:
+                problem = ResizeProblem("Error", str(error))
+        if problem is None and state.record.run is not None and state.record.run.id == run.id:
+            state.record = replace(state.record, run=replace(state.record.run, resources=resources_of(container)))
+            self.event("Normal", "ResizeCompleted", f"Resized container {self._name} in place")
+        elif problem is not None and problem != state.resize_problem:
+            self.event("Warning", f"Resize{problem.reason}", problem.message)
+        state.resizing, state.resize_problem = False, problem
+        state.resize_retry_at_unix_s = time.time() + RESIZE_RETRY_S if problem is not None else 0.0
+        self._handle.changed()
 
     # ---- reports of the monitor ----
 

@@ -42,11 +42,18 @@ class StopContainer:
 
 
 @dataclass(frozen=True, slots=True)
+class ResizeContainer:
+    """Put a running container's changed requests and limits into force."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReleaseSandbox:
     """Remove everything the node holds of the pod but its logs and its record."""
 
 
-Action = PrepareSandbox | StartContainer | StopContainer | ReleaseSandbox
+Action = PrepareSandbox | StartContainer | StopContainer | ResizeContainer | ReleaseSandbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,12 +216,45 @@ def _step(
         if run.image != container["image"]:
             message = f"Container {name} definition changed, will be restarted"
             return StopContainer(name, grace_s(pod), message), None
-        return None, None
+        return _resize(pod, container, state, now)
     if run is not None and run.ended is not None and not will_restart(pod, container, state, init=init):
         return None, None
     if now < state.record.retry_at_unix_s:
         return None, state.record.retry_at_unix_s
     return StartContainer(name), None
+
+
+def resources_of(container: Mapping[str, Any]) -> KubeObject:
+    """Requests and limits for CPU and memory, which can change while a container runs."""
+    resources = container.get("resources") or {}
+    found: KubeObject = {}
+    for part in ("requests", "limits"):
+        listed = resources.get(part) or {}
+        found[part] = {name: listed[name] for name in ("cpu", "memory") if name in listed}
+    return found
+
+
+def _resize(
+    pod: Mapping[str, Any], container: Mapping[str, Any], state: ContainerState, now: float
+) -> tuple[Action | None, float | None]:
+    """In place, or by a restart where the container's resize policy asks for one."""
+    run = state.record.run
+    wanted = resources_of(container)
+    if run is None or not run.resources or run.resources == wanted or state.resizing:
+        return None, None
+    if now < state.resize_retry_at_unix_s:
+        return None, state.resize_retry_at_unix_s
+    changed = {
+        name
+        for part in ("requests", "limits")
+        for name in ("cpu", "memory")
+        if run.resources[part].get(name) != wanted[part].get(name)
+    }
+    policies = {each["resourceName"]: each.get("restartPolicy") for each in container.get("resizePolicy") or ()}
+    if any(policies.get(name) == "RestartContainer" for name in changed):
+        name = container["name"]
+        return StopContainer(name, grace_s(pod), f"Container {name} resize requires restart"), None
+    return ResizeContainer(container["name"]), None
 
 
 def _probe_grace(pod: Mapping[str, Any], container: Mapping[str, Any]) -> float:

@@ -77,6 +77,11 @@ def runtime_version(program: str) -> str:
     return words[2] if len(words) > 2 else "unknown"
 
 
+def allocatable_of(machine: Machine) -> dict[str, int]:
+    """What the machine has for pods: ``cpu`` in millis, ``memory`` in bytes."""
+    return {"cpu": machine.cpus * 1000, "memory": machine.memory_bytes - MINIMUM_FREE_MEMORY_BYTES}
+
+
 def node_object(
     name: str, *, machine: Machine, address: str, runtime: str, boot_id: str, data_dir: Path, pod_cidr: str = ""
 ) -> KubeObject:
@@ -103,7 +108,7 @@ def node_object(
         "spec": spec,
         "status": {
             "capacity": capacity,
-            "allocatable": {**capacity, "memory": f"{(machine.memory_bytes - MINIMUM_FREE_MEMORY_BYTES) // 1024}Ki"},
+            "allocatable": {**capacity, "memory": f"{allocatable_of(machine)['memory'] // 1024}Ki"},
             "addresses": [{"type": "InternalIP", "address": address}, {"type": "Hostname", "address": name}],
             "nodeInfo": _system_info(runtime, boot_id, architecture_name),
             "conditions": conditions(data_dir),

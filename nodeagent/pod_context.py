@@ -12,6 +12,7 @@ from flotilla.api.objects import KubeObject
 from nodeagent.cgroups import PodCgroups
 from nodeagent.container_starter import ContainerStarter
 from nodeagent.pod_events import EventSink
+from nodeagent.pod_state import ResizeProblem
 from nodeagent.pod_status import NodeIdentity
 from nodeagent.pod_store import PodStore
 from nodeagent.runtime.containers import Containers
@@ -49,6 +50,7 @@ class PodContext:
     events: EventSink
     report: StatusSink
     out_of_service: ServingGate
+    resize_problem: Callable[[KubeObject], ResizeProblem | None] = lambda pod: None
 
     async def blocking(self, call: Callable[..., Result], *arguments: Any) -> Result:
         """Run a call that blocks in the node's bounded pool of threads."""

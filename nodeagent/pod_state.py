@@ -45,6 +45,7 @@ class Run:
     started_unix_s: float = 0.0
     stop_signal: str = ""
     ended: Ended | None = None
+    resources: KubeObject = field(default_factory=dict)  # requests and limits as in force
 
     @property
     def live(self) -> bool:
@@ -138,6 +139,14 @@ class PodRecord:
     status: KubeObject = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class ResizeProblem:
+    """Why changed resources are not in force: never on this node, not until other pods go, or for an error."""
+
+    reason: Literal["Infeasible", "Deferred", "Error"]
+    message: str
+
+
 @dataclass(slots=True)
 class ContainerState:
     """One container while its pod's worker runs: the record and what is under way."""
@@ -145,6 +154,9 @@ class ContainerState:
     record: ContainerRecord = field(default_factory=ContainerRecord)
     starting: bool = False
     stopping: bool = False
+    resizing: bool = False
+    resize_problem: ResizeProblem | None = None
+    resize_retry_at_unix_s: float = 0.0
     unhealthy: str = ""
 
     @property

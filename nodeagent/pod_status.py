@@ -50,7 +50,10 @@ def build_status(
     phase = _phase(pod, state, previous)
     status: KubeObject = {
         "phase": phase,
-        "conditions": _conditions(pod, state, previous, statuses=mains, inits=inits, phase=phase, now=now),
+        "conditions": [
+            *_conditions(pod, state, previous, statuses=mains, inits=inits, phase=phase, now=now),
+            *_resize_conditions(pod, state, previous, now=now),
+        ],
         "hostIP": node.host_ip,
         "hostIPs": [{"ip": node.host_ip}],
     }
@@ -137,6 +140,10 @@ def _container_status(
     }
     if run is not None and (run.process is not None or run.ended is not None):
         status["containerID"] = f"{node.runtime}://{run.id}"
+    if run is not None and run.live and any(run.resources.values()):
+        status["resources"] = {part: amounts for part, amounts in run.resources.items() if amounts}
+        if run.resources.get("requests"):
+            status["allocatedResources"] = run.resources["requests"]
     return status
 
 
@@ -246,6 +253,27 @@ def _conditions(
     for kind, verdict in verdicts.items():
         status = "True" if verdict.status else "False"
         set_condition(held, kind, status=status, reason=verdict.reason, message=verdict.message, now=moment)
+    return [_trimmed(pod, each) for each in held]
+
+
+def _resize_conditions(
+    pod: Mapping[str, Any], state: PodState, previous: Mapping[str, Any], *, now: float
+) -> list[KubeObject]:
+    """That changed resources are not in force, while that is so."""
+    problems = [each.resize_problem for each in state.containers.values() if each.resize_problem is not None]
+    pending = [each for each in problems if each.reason != "Error"]
+    failed = [each for each in problems if each.reason == "Error"]
+    under_way = failed or any(each.resizing for each in state.containers.values())
+    verdicts = {
+        "PodResizePending": _Verdict(bool(pending), *((pending[0].reason, pending[0].message) if pending else ())),
+        "PodResizeInProgress": _Verdict(bool(under_way), *((failed[0].reason, failed[0].message) if failed else ())),
+    }
+    wanted = {kind for kind, verdict in verdicts.items() if verdict.status}
+    held = [dict(each) for each in previous.get("conditions") or () if each["type"] in wanted]
+    moment = datetime.fromtimestamp(now, UTC)
+    for kind, verdict in verdicts.items():
+        if verdict.status:
+            set_condition(held, kind, status="True", reason=verdict.reason, message=verdict.message, now=moment)
     return [_trimmed(pod, each) for each in held]
 
 

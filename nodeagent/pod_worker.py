@@ -24,6 +24,7 @@ from nodeagent.lifecycle import (
     Action,
     PrepareSandbox,
     ReleaseSandbox,
+    ResizeContainer,
     StartContainer,
     StopContainer,
     containers_of,
@@ -307,6 +308,9 @@ class PodWorker:
             case StopContainer(name):
                 self._state.container(name).stopping = True
                 self.spawn(self._worker(name).stop(action))
+            case ResizeContainer(name):
+                self._state.container(name).resizing = True
+                self.spawn(self._worker(name).resize())
             case ReleaseSandbox():
                 self._state.sandbox_phase = "releasing"
                 self.spawn(self._release())

@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from flotilla.api.objects import KubeObject, is_deleting, name_of, namespace_of, uid_of
 from nodeagent.assigned import CONFIG_MAPS, ENDPOINT_SLICES, PODS, SECRETS, SERVICES, Assignments, ObjectKey
 from nodeagent.lifecycle import containers_of
 from nodeagent.metrics.sampler import TrackedContainer
 from nodeagent.pod_context import PodContext
-from nodeagent.pod_state import PodRecord
+from nodeagent.pod_state import PodRecord, ResizeProblem
 from nodeagent.pod_worker import PodWorker
 from nodeagent.restarts import retry_delay_s
+from nodeagent.room import resize_problem
 from nodeagent.service_sync import ServiceSync
 
 logger = logging.getLogger(__name__)
@@ -28,9 +30,17 @@ logger = logging.getLogger(__name__)
 class Worker:
     """All pods of this node. Lives on the agent's event loop."""
 
-    def __init__(self, assignments: Assignments, context: PodContext, services: ServiceSync) -> None:
+    def __init__(
+        self,
+        assignments: Assignments,
+        context: PodContext,
+        services: ServiceSync,
+        *,
+        allocatable: Mapping[str, int],
+    ) -> None:
         self.assignments = assignments
-        self._context, self._services = context, services
+        self._context, self._services = replace(context, resize_problem=self._resize_problem), services
+        self._allocatable = allocatable
         self._pods: dict[str, PodWorker] = {}
         # Pods that have ended here and that the server has yet to take back; whether they were being deleted then.
         self._ended: dict[str, bool] = {}
@@ -96,6 +106,10 @@ class Worker:
                         )
                     )
         return found
+
+    def _resize_problem(self, pod: KubeObject) -> ResizeProblem | None:
+        others = [worker.pod for worker in self._pods.values() if not worker.over]
+        return resize_problem(pod, others, self._allocatable)
 
     # ---- reconciling ----
 

@@ -28,7 +28,9 @@ from nodeagent.cgroups.layout import UNIFIED, CgroupError, CgroupLayout
 from nodeagent.cgroups.limits import (
     DEFAULT_PIDS_LIMIT,
     MINIMUM_SHARES,
+    UNLIMITED,
     Limits,
+    container_limits,
     files_of,
     parent_of,
     pod_limits,
@@ -75,6 +77,43 @@ class PodCgroups:
         if uid in self._burstable_millis:
             self._share_burstable()
         return path
+
+    def resize(self, uid: str, spec: Mapping[str, Any], container_id: str, container: Mapping[str, Any]) -> None:
+        """Put a running container's changed requests and limits, and its pod's, into force. Raises CgroupError.
+
+        A container's quota can't be above its pod's on version 1, so the pod has none meanwhile. A memory limit below
+        what is in use is refused: the kernel would either refuse it too or kill.
+        """
+        pod, path = self.adopt_pod(uid, spec), self.container_path(uid, container_id)
+        limits = container_limits(container)
+        self._require_room(path, limits)
+        unbound = files_of(Limits(), self.layout.version)
+        quotas = {key: text for key, text in unbound.items() if key[1] in ("cpu.cfs_quota_us", "cpu.max")}
+        self._write(pod, quotas)
+        self._write(path, self._in_order(path, limits))
+        self._write(pod, files_of(pod_limits(spec, pids=self._pids_limit), self.layout.version))
+        if uid in self._burstable_millis:
+            self._share_burstable()
+
+    def _require_room(self, path: str, limits: Limits) -> None:
+        try:
+            used = self.read_stats(path).memory_usage_bytes
+        except OSError as error:
+            raise CgroupError(f"cannot read cgroup {path}: {error}") from error
+        if limits.memory_bytes != UNLIMITED and used > limits.memory_bytes:
+            raise CgroupError(f"memory in use, {used} bytes, is above the new limit of {limits.memory_bytes}")
+
+    def _in_order(self, path: str, limits: Limits) -> dict[tuple[str, str], str]:
+        """A container's files; where memory and swap together are bounded, the larger of the two bounds comes first."""
+        files = {key: text for key, text in files_of(limits, self.layout.version).items() if key[0] != "pids"}
+        both, memory = ("memory", "memory.memsw.limit_in_bytes"), ("memory", "memory.limit_in_bytes")
+        file = self.layout.directory("memory", path) / both[1] if self.layout.version == 1 else None
+        if file is None or not file.exists():
+            return files
+        bound = int(file.read_text(encoding="ascii"))
+        text = files.pop(memory)
+        growing = limits.memory_bytes == UNLIMITED or limits.memory_bytes > bound
+        return files | ({both: text, memory: text} if growing else {memory: text, both: text})
 
     def container_path(self, uid: str, container_id: str) -> str:
         """``linux.cgroupsPath`` of one container; the pod must have been created or adopted."""

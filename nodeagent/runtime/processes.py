@@ -22,6 +22,7 @@ _FIRST_SOURCE = 64
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _RESET_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 OUTPUT_LIMIT_BYTES = 16 * 1024
+_CAP_SYS_RESOURCE = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,15 @@ def _descendants(pid: int) -> set[ProcessIdentity]:
             found.add(child)
             pending.append(child.pid)
     return found
+
+
+def lowest_oom_score() -> int:
+    """The least ``oom_score_adj`` that this process can give others: its own where it lacks CAP_SYS_RESOURCE."""
+    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    effective = int(status.partition("CapEff:")[2].split()[0], 16)
+    if effective >> _CAP_SYS_RESOURCE & 1:
+        return -1000
+    return int(Path("/proc/self/oom_score_adj").read_text(encoding="ascii"))
 
 
 def boot_id() -> str:

@@ -28,7 +28,8 @@ async def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
 
 def worker_of(bench: Bench, context: PodContext, assignments: Assignments) -> Worker:
     zone_path = bench.directory / "zone.json"
-    return Worker(assignments, context, ServiceSync(assignments, zone_path=zone_path, executor=context.executor))
+    services = ServiceSync(assignments, zone_path=zone_path, executor=context.executor)
+    return Worker(assignments, context, services, allocatable={"cpu": 2000, "memory": 1 << 30})
 
 
 async def test_an_end_is_told_again_to_a_server_that_deletes_later(bench: Bench) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 from flotilla.api.errors import FieldError
 from flotilla.api.kinds.faults import duplicate, each_invalid, forbidden, invalid, not_found, required
 from flotilla.api.kinds.pod_containers import validate_container
-from flotilla.api.kinds.pod_warnings import NOT_ACTED_UPON
 from flotilla.api.names import dns_label_faults
 from flotilla.api.objects import KubeObject
 from flotilla.api.workloads import qos_class
@@ -29,11 +28,6 @@ def validate_pod_subresource(subresource: str, pod: KubeObject, old: KubeObject)
     if subresource == "resize":
         return _validate_resize(pod["spec"], old["spec"])
     return []
-
-
-def pod_subresource_warnings(subresource: str) -> list[str]:
-    """What is accepted through a subresource and not acted upon."""
-    return [f"spec.containers[*].resources: {NOT_ACTED_UPON} in a running pod"] if subresource == "resize" else []
 
 
 def _validate_ephemeral_containers(spec: Mapping[str, Any], was: Mapping[str, Any]) -> list[FieldError]:

@@ -20,7 +20,7 @@ _SPEC_FIELDS = (
     "workloadRef",
 )
 _AFFINITIES = ("podAffinity", "podAntiAffinity")
-_CONTAINER_FIELDS = ("volumeDevices", "resizePolicy", "restartPolicyRules")
+_CONTAINER_FIELDS = ("volumeDevices", "restartPolicyRules")
 _SECURITY_FIELDS = ("seLinuxOptions", "windowsOptions", "appArmorProfile")
 
 

@@ -11,6 +11,7 @@ from flotilla.api.objects import KubeObject
 from nodeagent.lifecycle import (
     PrepareSandbox,
     ReleaseSandbox,
+    ResizeContainer,
     StartContainer,
     StopContainer,
     decide,
@@ -211,3 +212,24 @@ def test_ephemeral_containers_start_at_any_time_and_never_again() -> None:
     assert finished(pod, state_of(first=over(0), a=over(0), debug=live()))
     ending = decide(pod, state_of(first=over(0), a=over(0), debug=live()), NOW)
     assert [action.name for action in ending.actions if isinstance(action, StopContainer)] == ["debug"]
+
+
+def test_changed_resources_are_put_into_force_once() -> None:
+    """In place, or by a restart where the policy says so; after a refusal not before its time."""
+    pod = pod_of("a")
+    container = pod["spec"]["containers"][0]
+    container["resources"] = {"limits": {"cpu": "1", "example.com/device": "1"}}
+    state = live()
+    assert state.record.run is not None
+    resized = replace(state.record.run, resources={"requests": {}, "limits": {"cpu": "500m"}})
+    state.record = replace(state.record, run=resized)
+    assert decide(pod, state_of(a=state), NOW).actions == (ResizeContainer("a"),)
+    state.resizing = True
+    assert decide(pod, state_of(a=state), NOW).actions == ()
+    state.resizing, state.resize_retry_at_unix_s = False, NOW + 3
+    assert decide(pod, state_of(a=state), NOW).wake_at_unix_s == NOW + 3
+    container["resizePolicy"] = [{"resourceName": "cpu", "restartPolicy": "RestartContainer"}]
+    stop = decide(pod, state_of(a=state), NOW + 3).actions[0]
+    assert isinstance(stop, StopContainer)
+    state.record = replace(state.record, run=replace(resized, resources={"requests": {}, "limits": {"cpu": "1"}}))
+    assert decide(pod, state_of(a=state), NOW + 3).actions == ()
