@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -50,6 +52,36 @@ def test_opposites_never_agree(requirement: Requirement, labels: dict[str, str])
 def test_match_labels_is_being_a_subset(wanted: dict[str, str], labels: dict[str, str]) -> None:
     """matchLabels must match exactly the label sets that contain it."""
     assert label_selector_of({"matchLabels": wanted}).matches(labels) == (wanted.items() <= labels.items())
+
+
+@st.composite
+def terms(draw: st.DrawFn) -> tuple[str, Callable[[dict[str, str]], bool]]:
+    """One term of a selector as a user writes it, with blanks, and what it means, said in Python."""
+    key, values = draw(KEYS), sorted(draw(SETS))
+    one, bound = draw(VALUES), draw(st.integers(0, 3))
+    gap = draw(st.sampled_from(["", " "]))
+    listed = f"({gap}{(',' + gap).join(values)}{gap})"
+    kinds: list[tuple[str, Callable[[dict[str, str]], bool]]] = [
+        (f"{key}{gap}={gap}{one}", lambda labels: key in labels and labels[key] == one),
+        (f"{key}{gap}=={gap}{one}", lambda labels: key in labels and labels[key] == one),
+        (f"{key}{gap}!={gap}{one}", lambda labels: key not in labels or labels[key] != one),
+        (f"{key} in {listed}", lambda labels: key in labels and labels[key] in values),
+        (f"{key} notin {listed}", lambda labels: key not in labels or labels[key] not in values),
+        (f"{gap}{key}{gap}", lambda labels: key in labels),
+        (f"!{gap}{key}", lambda labels: key not in labels),
+        (f"{key}{gap}>{gap}{bound}", lambda labels: labels.get(key, "").isdigit() and int(labels[key]) > bound),
+        (f"{key}{gap}<{gap}{bound}", lambda labels: labels.get(key, "").isdigit() and int(labels[key]) < bound),
+    ]
+    return draw(st.sampled_from(kinds))
+
+
+@given(st.lists(terms(), max_size=4), LABELS)
+def test_text_means_what_it_says(
+    written: list[tuple[str, Callable[[dict[str, str]], bool]]], labels: dict[str, str]
+) -> None:
+    """A selector's text matches the labels for which each of its terms, evaluated directly, holds."""
+    text = ",".join(term for term, _ in written)
+    assert parse_label_selector(text).matches(labels) == all(holds(labels) for _, holds in written)
 
 
 @given(SELECTORS, SELECTORS, LABELS)
