@@ -49,6 +49,7 @@ ENDPOINTS = _core(
     columns=service_columns.ENDPOINTS_COLUMNS,
     strategy=guarded(endpoints.ENDPOINTS_STRATEGY),
     short_names=("ep",),
+    deprecation="v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
 )
 EVENTS = _core(
     plural="events",
