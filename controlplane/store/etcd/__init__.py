@@ -4,7 +4,7 @@ It speaks to etcd with the generated stubs of ``aetcd`` over channels of its own
 drops the headers that carry revisions, and lets a watch end in silence.
 """
 
-from controlplane.store.etcd.channels import EtcdTls
 from controlplane.store.etcd.store import EtcdStore
+from controlplane.store.etcd.targets import EtcdTls
 
 __all__ = ["EtcdStore", "EtcdTls"]

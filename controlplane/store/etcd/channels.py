@@ -1,6 +1,7 @@
 """Connections to the members of an etcd cluster.
 
-Every member has a channel of its own that is kept connected. Calls go to one member until a call there fails, then to
+Every member has a channel of its own that is kept connected, and a connection for small calls beside it, which are
+most and cost gRPC most. Calls go to one member until a call there fails, then to
 the next that is connected, so that a member that hangs without being disconnected is left as well. gRPC's own
 balancing would not see that, and can't take host names of several members.
 """
@@ -10,15 +11,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import grpc
-from aetcd.rpc import rpc_pb2_grpc
+from aetcd.rpc import rpc_pb2, rpc_pb2_grpc
 
+from controlplane.store.etcd.targets import EtcdTls, target_of
+from controlplane.store.etcd.unary import UnaryClient
 from controlplane.store.store import StoreUnavailableError
 
+_TXN, _RANGE = "/etcdserverpb.KV/Txn", "/etcdserverpb.KV/Range"
 OPTIONS: Sequence[tuple[str, Any]] = (
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
@@ -35,49 +37,26 @@ OPTIONS: Sequence[tuple[str, Any]] = (
 
 
 @dataclass(frozen=True, slots=True)
-class EtcdTls:
-    """Paths of PEM files: the authority that signed etcd's certificate, and the client's certificate and key."""
-
-    ca: Path
-    certificate: Path
-    key: Path
-
-    def credentials(self) -> grpc.ChannelCredentials:
-        return grpc.ssl_channel_credentials(
-            root_certificates=Path(self.ca).read_bytes(),
-            private_key=Path(self.key).read_bytes(),
-            certificate_chain=Path(self.certificate).read_bytes(),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Where a member listens, in gRPC's words, and whether by TLS."""
-
-    address: str
-    secure: bool
-
-
-def target_of(url: str) -> Target:
-    """The target of an endpoint: ``https://``, ``http://``, ``unix://`` or ``unixs://``. ValueError for others."""
-    parts = urlsplit(url)
-    if parts.scheme in {"unix", "unixs"}:
-        return Target(address="unix:" + parts.netloc + parts.path, secure=parts.scheme == "unixs")
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError(f"etcd endpoint {url!r} must start with https://, http:// or unix://")
-    return Target(address=f"{parts.netloc}" if parts.port else f"{parts.netloc}:2379", secure=parts.scheme == "https")
-
-
-@dataclass(frozen=True, slots=True)
 class Member:
     """One member's channel and stubs."""
 
     url: str
     channel: grpc.aio.Channel
+    unary: UnaryClient
     kv: Any
     watch: Any
     lease: Any
     maintenance: Any
+
+    async def transact(self, request: Any, *, timeout: float) -> Any:
+        """``KV.Txn``. :class:`grpc.RpcError`."""
+        answer = await self.unary.call(_TXN, request.SerializeToString(), timeout_s=timeout)
+        return rpc_pb2.TxnResponse.FromString(answer)
+
+    async def range(self, request: Any, *, timeout: float) -> Any:
+        """``KV.Range``. :class:`grpc.RpcError`."""
+        answer = await self.unary.call(_RANGE, request.SerializeToString(), timeout_s=timeout)
+        return rpc_pb2.RangeResponse.FromString(answer)
 
 
 def _connect(url: str, tls: EtcdTls | None) -> Member:
@@ -91,6 +70,7 @@ def _connect(url: str, tls: EtcdTls | None) -> Member:
     return Member(
         url=url,
         channel=channel,
+        unary=UnaryClient(target, tls),
         kv=rpc_pb2_grpc.KVStub(channel),
         watch=rpc_pb2_grpc.WatchStub(channel),
         lease=rpc_pb2_grpc.LeaseStub(channel),
@@ -111,6 +91,7 @@ class Members:
             self._connecting.cancel()
             await asyncio.wait([self._connecting])
         for member in self.all:
+            await member.unary.close()
             await member.channel.close(None)
 
     async def connected(self, *, timeout_s: float) -> Member:

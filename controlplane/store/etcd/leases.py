@@ -19,7 +19,8 @@ from typing import Any, Self
 import grpc
 from aetcd.rpc import rpc_pb2
 
-from controlplane.store.etcd.channels import OPTIONS, EtcdTls, target_of
+from controlplane.store.etcd.channels import OPTIONS
+from controlplane.store.etcd.targets import EtcdTls, target_of
 
 logger = logging.getLogger(__name__)
 

@@ -18,9 +18,10 @@ import grpc
 from aetcd.rpc import rpc_pb2
 
 from controlplane.store.etcd import messages
-from controlplane.store.etcd.channels import EtcdTls, Member, Members
+from controlplane.store.etcd.channels import Member, Members
 from controlplane.store.etcd.errors import is_own_cancellation, store_error
 from controlplane.store.etcd.leases import EtcdLeaseKeeper, keep_alive_call
+from controlplane.store.etcd.targets import EtcdTls
 from controlplane.store.etcd.watch import watch
 from controlplane.store.history import read_or_make_history_id, replace_history_id
 from controlplane.store.keys import HISTORY_KEY
@@ -251,11 +252,11 @@ class EtcdStore:
 
 
 def _range(member: Member) -> Any:
-    return member.kv.Range
+    return member.range
 
 
 def _transact(member: Member) -> Any:
-    return member.kv.Txn
+    return member.transact
 
 
 def _compact(member: Member) -> Any:
