@@ -28,6 +28,7 @@ from flotilla.api.resources import (
     REPLICATION_CONTROLLERS,
     STATEFUL_SETS,
 )
+from flotilla.api.scales import wanted_replicas
 from flotilla.api.workloads import pod_is_ready
 
 MANAGER = "disruption-controller"
@@ -149,8 +150,7 @@ class DisruptionReconciler:
 
 
 def _replicas(entry: Entry) -> int:
-    replicas: int = (entry.obj.get("spec") or {}).get("replicas", 1)
-    return replicas
+    return wanted_replicas(entry.resource, entry.obj, unset=1)
 
 
 def _matters(event: CacheEvent) -> bool:
