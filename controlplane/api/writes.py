@@ -147,17 +147,16 @@ class Writes:
             return await self._apply(call, resource, data, subresource)
         if call.flag("force"):
             raise option_error("force", "Forbidden: may not be specified for non-apply patch")
-        change = self._patched(call, resource, data, subresource)
+        change = self._patched(call, resource, data)
         options = write_options(call, subresource=subresource)
         info = call.info
         stored = await self._operations.change(resource, info.namespace, info.name, change, options)
         if stored is None:
             raise not_found(resource.plural, info.name, group=resource.group)
+        call.warnings.extend(_idle_fields(resource, subresource, stored))
         return answer(call, resource, stored)
 
-    def _patched(
-        self, call: Call, resource: Resource, data: bytes, subresource: str
-    ) -> Callable[[KubeObject], KubeObject]:
+    def _patched(self, call: Call, resource: Resource, data: bytes) -> Callable[[KubeObject], KubeObject]:
         media_type, validation = media_type_of(call.request), call.field_validation
         function = patch_function(media_type, data, resource)
         duplicates = find_duplicates(data, media_type, decode_json(data), validation=validation)
@@ -176,7 +175,7 @@ class Writes:
             wanted = patched["metadata"].get("resourceVersion")
             if wanted and wanted != version:
                 raise conflict(resource.plural, call.info.name, STALE_OBJECT, group=resource.group)
-            call.warnings[:] = [*given, *warnings, *_idle_fields(resource, subresource, patched)]
+            call.warnings[:] = [*given, *warnings]
             return patched
 
         return change

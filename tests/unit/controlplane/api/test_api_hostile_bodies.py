@@ -63,6 +63,15 @@ async def test_json_patches_are_bounded(api: Any, case: str) -> None:
     assert (reply.status, reply.body["code"]) == (code, code)
 
 
+async def test_a_patch_that_takes_the_spec_away(api: Any) -> None:
+    """It is refused as invalid: nothing looks at the fields of an object before they are known to be there."""
+    template = {"spec": {"containers": [{"name": "c", "image": "b"}], "restartPolicy": "Never"}}
+    jobs = "/apis/batch/v1/namespaces/default/jobs"
+    assert (await api.post(jobs, {"metadata": {"name": "j"}, "spec": {"template": template}})).status == 201
+    reply = await api.ask("PATCH", f"{jobs}/j", {"spec": None}, content_type="application/merge-patch+json")
+    assert (reply.status, reply.body["reason"]) == (422, "Invalid")
+
+
 async def test_compressed_bodies_are_refused(api: Any) -> None:
     """415 rather than expanding what somebody else has packed."""
     headers = {"Content-Encoding": "gzip"}
