@@ -378,6 +378,12 @@ def test_the_status_can_not_replace_the_record() -> None:
     assert new["metadata"]["managedFields"] == body["metadata"]["managedFields"]
 
 
+def with_containers(names: str) -> KubeObject:
+    """A Deployment with one container for each letter."""
+    containers = [{"name": name, "image": "x"} for name in names]
+    return deployment() | {"spec": {"template": {"spec": {"containers": containers}}} if names else {}}
+
+
 @pytest.mark.parametrize(
     ("live", "applied", "expected"),
     [
@@ -391,7 +397,7 @@ def test_the_status_can_not_replace_the_record() -> None:
 )
 def test_items_are_merged_in_the_order_of_the_configuration(live: str, applied: str, expected: str) -> None:
     """Applied items keep their order, the others stay where they stood."""
-    before = deployment(**dict.fromkeys(live, "x")) | {"metadata": {"name": "d", "namespace": "default", "uid": "u"}}
-    result = apply(before, deployment(**dict.fromkeys(applied, "x")))
+    before = with_containers(live) | {"metadata": {"name": "d", "namespace": "default", "uid": "u"}}
+    result = apply(before, with_containers(applied))
     containers = result["spec"]["template"]["spec"]["containers"]
     assert "".join(item["name"] for item in containers) == expected

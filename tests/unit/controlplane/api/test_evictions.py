@@ -51,7 +51,8 @@ async def evict(api: Any, name: str, *, version: str = "policy/v1", query: str =
 
 async def stored_budget(api: Any, name: str = "b") -> KubeObject:
     await api.cache.barrier()
-    return (await api.operations.get(POD_DISRUPTION_BUDGETS, "default", name))["status"]
+    status: KubeObject = (await api.operations.get(POD_DISRUPTION_BUDGETS, "default", name))["status"]
+    return status
 
 
 async def test_a_pod_without_a_budget_goes(api: Any) -> None:
