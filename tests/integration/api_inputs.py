@@ -22,6 +22,7 @@ from tests.integration.api_values import (
     FIELDS,
     HINTS,
     MAP_HINTS,
+    METADATA,
     NAMES,
     NAMESPACES,
     NASTY,
@@ -142,7 +143,7 @@ class Grammar:
         seed = SEEDS.get(endpoint.path.rpartition("/")[2])
         if seed is None:
             return self.value(random, endpoint.schema, spread=0.1)
-        return deepcopy({"metadata": _META} | seed)
+        return deepcopy({"metadata": METADATA} | seed)
 
     def repair(self, random: Random, schema: Schema, obj: Any, causes: list[dict[str, Any]]) -> None:
         """Change what the server says is wrong: fill in, choose what is supported, or leave out."""

@@ -81,7 +81,7 @@ MAP_HINTS: dict[str, dict[str, Any]] = {
     "hard": {"pods": "4"},
     "data": {"a": "Yg=="},
 }
-_META = {"name": "web", "labels": {"app": "web"}}
+METADATA = {"name": "web", "labels": {"app": "web"}}
 _TEMPLATE = {
     "metadata": {"labels": {"app": "web"}},
     "spec": {
