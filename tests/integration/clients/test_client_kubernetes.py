@@ -23,7 +23,6 @@ from kubernetes.leaderelection.electionconfig import Config
 from kubernetes.leaderelection.leaderelection import LeaderElection
 from kubernetes.leaderelection.resourcelock.leaselock import LeaseLock
 
-from tests.integration.clients.restarting import RestartingServer
 from tests.integration.kubectl.lab import DEADLINE_S, Server, until
 
 pytestmark = [pytest.mark.etcd, pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")]
@@ -412,7 +411,7 @@ def _is_gone(call: Callable[[], Any]) -> bool:
     return False
 
 
-def test_clients_outlive_a_restart_of_the_server(restarting: RestartingServer) -> None:
+def test_clients_outlive_a_restart_of_the_server(restarting: Server) -> None:
     """An informer and a client that were there before the restart go on after it and miss nothing."""
     config.load_kube_config(str(restarting.kubeconfig))
     core = client.CoreV1Api()

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.clients.restarting import RestartingServer
-from tests.integration.kubectl.lab import RequestError, until
+from tests.integration.kubectl.lab import RequestError, Server, until
 
 pytestmark = pytest.mark.etcd
 
@@ -31,7 +30,7 @@ def _definition(**more: Any) -> dict[str, Any]:
     }
 
 
-def _is_served(server: RestartingServer) -> bool:
+def _is_served(server: Server) -> bool:
     try:
         server.request("GET", _OBJECTS)
     except RequestError:
@@ -39,7 +38,7 @@ def _is_served(server: RestartingServer) -> bool:
     return True
 
 
-def test_kinds_survive_a_restart(restarting: RestartingServer) -> None:
+def test_kinds_survive_a_restart(restarting: Server) -> None:
     """The first list after a start must show what was there, though its keys come before the definition's."""
     server = restarting
     server.request("POST", _DEFINITIONS, _definition(extra={"type": "string"}))

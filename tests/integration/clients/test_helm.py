@@ -50,7 +50,7 @@ class Helm:
         """The output of a command that has to succeed, without a warning of the server."""
         done = self.run(*arguments)
         assert done.code == 0, f"helm {' '.join(arguments)}: {done.out}{done.err}"
-        assert "arning" not in done.err, done.err
+        assert "warnings.go" not in done.err, done.err
         return done.out
 
     def fails(self, *arguments: str) -> str:

@@ -29,8 +29,7 @@ from lightkube.resources.apiextensions_v1 import CustomResourceDefinition
 from lightkube.resources.core_v1 import ConfigMap, Event
 from lightkube.types import PatchType
 
-from tests.integration.clients.restarting import RestartingServer
-from tests.integration.kubectl.lab import DEADLINE_S, until
+from tests.integration.kubectl.lab import DEADLINE_S, Server, until
 
 GROUP = "greetings.example.com"
 MERGE = PatchType.MERGE
@@ -59,9 +58,9 @@ def definition() -> CustomResourceDefinition:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[RestartingServer]:
+def server() -> Iterator[Server]:
     """A server of this file's own, since it is restarted."""
-    made = RestartingServer()
+    made = Server()
     try:
         made.start()
         yield made
@@ -70,7 +69,7 @@ def server() -> Iterator[RestartingServer]:
 
 
 @pytest.fixture
-def client(server: RestartingServer, namespace: str) -> Iterator[Client]:
+def client(server: Server, namespace: str) -> Iterator[Client]:
     """A client for a cluster that knows the operator's kind."""
     settings = KubeConfig.from_file(str(server.kubeconfig))
     with Client(settings, namespace=namespace, trust_env=False) as made:
@@ -80,7 +79,7 @@ def client(server: RestartingServer, namespace: str) -> Iterator[Client]:
 
 
 @contextmanager
-def operator(server: RestartingServer, namespace: str, log: Path) -> Iterator[None]:
+def operator(server: Server, namespace: str, log: Path) -> Iterator[None]:
     """The operator's process, ended as a rolling update would end it."""
     command = [sys.executable, "-m", "kopf", "run", "--standalone", f"--namespace={namespace}", str(OPERATOR)]
     environment = {"PATH": os.environ["PATH"], "HOME": str(log.parent), "KUBECONFIG": str(server.kubeconfig)}
@@ -127,9 +126,7 @@ def is_gone(client: Client, kind: Any, name: str) -> bool:
     return False
 
 
-def test_handlers_timers_and_finalizers(
-    server: RestartingServer, client: Client, namespace: str, tmp_path: Path
-) -> None:
+def test_handlers_timers_and_finalizers(server: Server, client: Client, namespace: str, tmp_path: Path) -> None:
     """Each handler runs at its moment, and a deleted object waits for the one that says farewell."""
     client.create(greeting("one", "hello"))
     with operator(server, namespace, tmp_path / "log"):
@@ -148,9 +145,7 @@ def test_handlers_timers_and_finalizers(
             until("what it owned is gone", partial(is_gone, client, ConfigMap, name))
 
 
-def test_failures_are_tried_again_and_told(
-    server: RestartingServer, client: Client, namespace: str, tmp_path: Path
-) -> None:
+def test_failures_are_tried_again_and_told(server: Server, client: Client, namespace: str, tmp_path: Path) -> None:
     """What fails for now is tried again; what fails for good is told in an Event."""
     with operator(server, namespace, tmp_path / "log"):
         client.create(greeting("slow", "later"))
@@ -168,7 +163,7 @@ def test_failures_are_tried_again_and_told(
             until(f"{name} is gone", partial(is_gone, client, Greeting, name))
 
 
-def test_the_operator_is_restarted(server: RestartingServer, client: Client, namespace: str, tmp_path: Path) -> None:
+def test_the_operator_is_restarted(server: Server, client: Client, namespace: str, tmp_path: Path) -> None:
     """What was made, changed and deleted while it was away is handled when it is back."""
     with operator(server, namespace, tmp_path / "log"):
         for name in ("changed", "deleted"):
@@ -186,7 +181,7 @@ def test_the_operator_is_restarted(server: RestartingServer, client: Client, nam
         until("all are gone", lambda: not list(client.list(Greeting)))
 
 
-def test_the_server_is_restarted(server: RestartingServer, client: Client, namespace: str, tmp_path: Path) -> None:
+def test_the_server_is_restarted(server: Server, client: Client, namespace: str, tmp_path: Path) -> None:
     """The operator goes on with the new server where it was with the old one, and its objects are all there."""
     with operator(server, namespace, tmp_path / "log"):
         client.create(greeting("one", "before"))
