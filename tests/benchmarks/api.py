@@ -5,7 +5,7 @@
 It starts etcd and one ``flotilla server`` in a temporary directory and asks over TLS with a client certificate; the
 load comes from processes of its own (:mod:`tests.benchmarks.api_load`) on the same machine. Beside each rate stands
 the CPU time that one request took of the server, of etcd and of the load generator: on a machine that others use too,
-compare those, for the rate is only what was left.
+compare those, and with the floor that is measured first, for the rate is only what was left.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from tests.benchmarks.api_session import session
 IN_FLIGHT = (16, 64)
 WATCHERS = (50, 1000)
 WRITES_A_SECOND = 20
+FEWEST_WRITES = 200
 MIXED_PODS = 10_000
 MEMORY_PODS = 50_000
 SETTLE_S = 5.0
@@ -86,10 +87,27 @@ class Benchmark:
             report(f"  CPU of the {who}", used_s / count * 1e6, "us each")
 
     async def get(self) -> None:
-        """GET of one pod."""
-        await self._store({object_key(PODS, "load", "one"): _named(api_objects.pod(1, "load"), "one")})
+        """GET of one pod, after what a web server that does nothing takes for as many bytes."""
+        pod = _named(api_objects.pod(1, "load"), "one")
+        await self._store({object_key(PODS, "load", "one"): pod})
+        await self._floor(len(encode(pod)))
         for connections in IN_FLIGHT:
             await self._rate("GET of a pod", self._spec("get", connections, f"{_PODS}/one"), ">= 14000")
+
+    async def _floor(self, size_bytes: int) -> None:
+        command = (sys.executable, "-m", "tests.benchmarks.api_floor", str(self._lab.pki), str(size_bytes))
+        pipe = asyncio.subprocess.PIPE
+        server = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, cwd=Path(__file__).parents[2])
+        assert server.stdin is not None
+        assert server.stdout is not None
+        port = int(await server.stdout.readline())
+        before_s = cpu_s(server.pid)
+        found = await result_of(await start_generator(self._spec("get", IN_FLIGHT[-1], "/", port=port)))
+        used_s = cpu_s(server.pid) - before_s
+        server.stdin.close()
+        await server.wait()
+        report(f"floor: bare web server, {IN_FLIGHT[-1]} in flight", found["requests"] / found["elapsed_s"], "/s")
+        report("  CPU of the server", used_s / found["requests"] * 1e6, "us each")
 
     async def list(self) -> None:
         """Consistent LISTs of 1,000 and 10,000 ConfigMaps of 1 KB."""
@@ -131,7 +149,7 @@ class Benchmark:
 
     async def _fan_out(self, watchers: int, asked: str) -> None:
         path = "/api/v1/namespaces/watched/configmaps"
-        writes = int(self._seconds * WRITES_A_SECOND)
+        writes = max(FEWEST_WRITES, int(self._seconds * WRITES_A_SECOND))
         watch = self._spec("watch", watchers, f"{path}?watch=1&resourceVersion=", events=writes, seconds=60.0)
         async with self._lab.client() as client:
             listed = await client.ask("GET", path)

@@ -274,3 +274,25 @@ async def test_a_table_of_a_page_goes_on(api: Any) -> None:
     assert [row["cells"][0] for row in (*first["rows"], *second["rows"])] == ["a", "b"]
     assert first["metadata"]["remainingItemCount"] == 1
     assert second["metadata"] == {"resourceVersion": first["metadata"]["resourceVersion"]}
+
+
+def path_of(row: Any) -> str:
+    return f"/apis/{row.api_version}/{row.plural}" if row.group else f"/api/{row.version}/{row.plural}"
+
+
+@pytest.mark.parametrize("version", ["v1", "v1beta1"])
+async def test_every_kind_has_every_form(api: Any, version: str) -> None:
+    """A list of any kind comes as objects, as a Table with the kind's columns, and as metadata alone."""
+    forms = {"Table": TABLE, "PartialObjectMetadataList": PARTIAL_LIST}
+    for row in api.cache.registry.all():
+        if "list" not in row.verbs:
+            continue
+        plain = (await api.get(path_of(row))).body
+        assert (plain["kind"], plain["apiVersion"]) == (row.list_kind, row.api_version)
+        for kind, accept in forms.items():
+            shown = (await api.get(path_of(row), headers={"Accept": accept.replace("v=v1", f"v={version}")})).body
+            assert (shown["kind"], shown["apiVersion"]) == (kind, f"meta.k8s.io/{version}")
+            assert shown["metadata"].keys() == {"resourceVersion"}
+            if kind == "Table":
+                assert [each["name"] for each in shown["columnDefinitions"]] == [each.name for each in row.columns]
+                assert shown["columnDefinitions"]
