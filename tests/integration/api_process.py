@@ -32,7 +32,10 @@ from controlplane.api.bootstrap import bootstrap
 from controlplane.api.connections import ConnectionLimits
 from controlplane.api.operations import Operations
 from controlplane.api.server import ApiServer, ServerLimits, ServerTls
+from controlplane.controllers import custom_resources
 from controlplane.pki import ensure_cluster_pki
+from controlplane.reconcile.clock import utc_now
+from controlplane.reconcile.controller import Controller
 from controlplane.store.cache import Cache
 from controlplane.store.memory import MemoryStore
 from flotilla.api.objects import KubeObject
@@ -108,6 +111,7 @@ async def serve(pki_dir: str, limits: ServerLimits) -> None:
         names = {"cluster_dns": "10.43.0.10", "service_cidr": "10.43.0.0/16"}
         await bootstrap(operations, api_address="10.0.0.1", api_port=6443, **names)
         probing = tasks.create_task(HoldProbe(collectors).run())
+        defining = tasks.create_task(_definer(cache, operations).run())
         loop = asyncio.get_running_loop()
         draining: list[asyncio.Task[None]] = []
         loop.add_signal_handler(signal.SIGTERM, lambda: draining.append(tasks.create_task(server.drain())))
@@ -116,8 +120,19 @@ async def serve(pki_dir: str, limits: ServerLimits) -> None:
         sys.stdout.write(json.dumps({"port": server.port}) + "\n")
         sys.stdout.flush()
         await serving
-        following.cancel()
-        probing.cancel()
+        for task in (following, probing, defining):
+            task.cancel()
+
+
+def _definer(cache: Cache, operations: Operations) -> Controller[str]:
+    """Accepts the kinds that users define."""
+    return Controller(
+        "custom-resource-definition",
+        custom_resources.CustomResourceDefinitions(cache, operations, clock=utc_now),
+        cache=cache,
+        resources=lambda: custom_resources.followed(cache.registry),
+        workers=1,
+    )
 
 
 @dataclass(slots=True)

