@@ -30,6 +30,7 @@ from nodeagent.sandbox import Sandboxes
 from nodeagent.volumes.payload import AssignedObjects
 
 DEADLINE_S = 15.0
+PROGRAMS = "sh sleep cat echo kill touch test httpd rm dd true ps grep stty".split()
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,7 @@ async def running_bench(directory: Path) -> AsyncIterator[Bench]:
     for name in ("bin", "dev", "proc", "sys", "tmp", "etc"):
         (layer / name).mkdir(parents=True)
     shutil.copy("/bin/busybox", layer / "bin/busybox")
-    for name in ("sh", "sleep", "cat", "echo", "kill", "touch", "test", "httpd", "rm", "dd", "true", "ps", "grep", "stty"):
+    for name in PROGRAMS:
         os.link(layer / "bin/busybox", layer / "bin" / name)
     cgroups = PodCgroups(f"flotilla-test-{os.urandom(4).hex()}", detect())
     cgroups.ensure_parents()
