@@ -30,7 +30,7 @@ from nodeagent.sandbox import Sandboxes
 from nodeagent.volumes.payload import AssignedObjects
 
 DEADLINE_S = 15.0
-PROGRAMS = "sh sleep cat echo kill touch test httpd rm dd true ps grep stty".split()
+PROGRAMS = ["sh", "sleep", "cat", "echo", "kill", "touch", "test", "httpd", "rm", "dd", "true", "ps", "grep", "stty"]
 
 
 @dataclass(frozen=True)
