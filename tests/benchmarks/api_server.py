@@ -94,6 +94,10 @@ class Lab:
         assert self.server is not None
         return self.server.pid
 
+    def leaderships_lost(self) -> int:
+        """How often the server has said so."""
+        return self.log.read_text().count("no_longer_leading")
+
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
         """Run ``flotilla server`` on what etcd holds; entered once it is ready."""
@@ -157,6 +161,14 @@ class Client:
                 if server.poll() is not None or time.monotonic() > deadline_s:
                     raise RuntimeError(f"the server does not serve: {end_of(log)}") from None
                 await asyncio.sleep(0.1)
+
+    async def until_named(self, path: str, name: str) -> None:
+        """Wait until the list at ``path`` shows an object that a controller makes."""
+        deadline_s = time.monotonic() + START_S
+        while name not in {each["metadata"]["name"] for each in (await self.ask("GET", path))["items"]}:
+            if time.monotonic() > deadline_s:
+                raise TimeoutError(f"{name} was not made at {path}")
+            await asyncio.sleep(0.1)
 
     async def lags(self) -> dict[float, float]:
         """How often the event loop has been late since the start, by no more than so many seconds."""
