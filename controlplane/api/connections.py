@@ -172,8 +172,10 @@ class Connections:
     def ended(self, handler: Any) -> None:
         """It is answered, but for the sending."""
         self._busy.discard(handler)
-        if self._quiet is not None and not self._busy:
-            self._quiet.set()
+        if self._quiet is not None:
+            handler.close()
+            if not self._busy:
+                self._quiet.set()
 
     def close(self) -> None:
         """Accept nothing more and end the connections that wait for a request.
