@@ -36,6 +36,9 @@ def _idle_container_fields(container: Mapping[str, Any]) -> Iterator[str]:
     yield from (field for field in _CONTAINER_FIELDS if container.get(field))
     context = container.get("securityContext") or {}
     yield from (f"securityContext.{field}" for field in _SECURITY_FIELDS if context.get(field))
+    for index, mount in enumerate(container.get("volumeMounts") or ()):
+        if mount.get("recursiveReadOnly") not in (None, "Disabled"):
+            yield f"volumeMounts[{index}].recursiveReadOnly"
     limits = (container.get("resources") or {}).get("limits") or {}
     yield from (f"resources.limits[{resource}]" for resource in limits if _is_unlimited(resource))
 
@@ -67,6 +70,10 @@ def _idle_spec_fields(spec: Mapping[str, Any]) -> Iterator[str]:
     yield from (f"securityContext.{field}" for field in _SECURITY_FIELDS if context.get(field))
     if spec.get("hostUsers") is False:
         yield "hostUsers"
+    for index, volume in enumerate(spec.get("volumes") or ()):
+        directory = volume.get("emptyDir") or {}
+        if directory.get("sizeLimit") and directory.get("medium") != "Memory":
+            yield f"volumes[{index}].emptyDir.sizeLimit"
 
 
 def _unmounted_volumes(spec: Mapping[str, Any]) -> Iterator[str]:
