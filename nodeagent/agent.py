@@ -112,6 +112,9 @@ def prepare_directories(settings: AgentSettings, current_boot: str) -> None:
     """
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     settings.run_dir.mkdir(parents=True, exist_ok=True)
+    pods = settings.data_dir / "pods"
+    pods.mkdir(exist_ok=True)
+    pods.chmod(0o700)
     note = settings.data_dir / "boot-id"
     if not note.exists() or note.read_text(encoding="ascii") != current_boot:
         forget_boot(settings.run_dir)
@@ -211,6 +214,8 @@ class Agent:
         """Put the node in order and clear what nobody claims, before any pod goes on."""
         parts = self._parts
         await asyncio.to_thread(parts.cgroups.ensure_parents)
+        if self._settings.user_namespaces != "off":
+            await asyncio.to_thread(parts.support.problem)
         parts.containers.open()
         if self._facts.pod_cidr:
             await self._connect(self._facts)

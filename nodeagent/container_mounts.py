@@ -9,17 +9,22 @@ from typing import Any
 from nodeagent.expansion import expand
 from nodeagent.runtime.errors import ContainerConfigError
 from nodeagent.runtime.spec import SHARED_MEMORY, Mount
+from nodeagent.volumes.binds import ContainerBinds
 from nodeagent.volumes.payload import VolumeError
-from nodeagent.volumes.subpath import resolve_subpath
 
 _READONLY_SOURCES = ("configMap", "secret", "downwardAPI", "projected")
 _TERMINATION_MODE = 0o666
 
 
 def volume_mounts(
-    pod: Mapping[str, Any], container: Mapping[str, Any], volumes: Mapping[str, Path], environment: Mapping[str, str]
+    pod: Mapping[str, Any],
+    container: Mapping[str, Any],
+    volumes: Mapping[str, Path],
+    *,
+    environment: Mapping[str, str],
+    binds: ContainerBinds,
 ) -> list[Mount]:
-    """The container's ``volumeMounts``. Raises ContainerConfigError."""
+    """The container's ``volumeMounts``, taken from ``binds``. Raises ContainerConfigError, OSError."""
     sources = {volume["name"]: volume for volume in pod["spec"].get("volumes") or ()}
     mounts: list[Mount] = []
     for each in container.get("volumeMounts") or ():
@@ -28,17 +33,16 @@ def volume_mounts(
             raise ContainerConfigError(f'volume "{name}" of container "{container["name"]}" is not available')
         fixed = any(kind in sources.get(name, {}) for kind in _READONLY_SOURCES)
         below = each.get("subPath") or expand(each.get("subPathExpr") or "", environment)
-        source = _below(volumes[name], below) if below else volumes[name]
+        propagation = each.get("mountPropagation") or "None"
+        try:
+            source = binds.place(volumes[name], subpath=below, propagate=propagation != "None")
+        except (VolumeError, OSError) as error:
+            if not below:
+                raise
+            raise ContainerConfigError(f"failed to prepare subPath: {error}") from error
         readonly = bool(each.get("readOnly")) or fixed
-        mounts.append(Mount(source, each["mountPath"], readonly, each.get("mountPropagation") or "None"))
+        mounts.append(Mount(source, each["mountPath"], readonly, propagation))
     return mounts
-
-
-def _below(volume: Path, path: str) -> Path:
-    try:
-        return resolve_subpath(volume, path)
-    except (VolumeError, OSError) as error:
-        raise ContainerConfigError(f"failed to prepare subPath: {error}") from error
 
 
 def pod_file_mounts(container: Mapping[str, Any], directory: Path) -> list[Mount]:

@@ -48,12 +48,14 @@ from nodeagent.runtime.spec import (
     BundleRequest,
     Device,
     ImageDefaults,
+    Mount,
     arguments_of,
     build_spec,
     security_context,
 )
-from nodeagent.runtime.users import resolve_user
+from nodeagent.runtime.users import require_mapped, resolve_user
 from nodeagent.sandbox import Sandboxes, with_address
+from nodeagent.volumes.binds import ContainerBinds
 from nodeagent.volumes.payload import AssignedObjects
 
 logger = logging.getLogger(__name__)
@@ -173,18 +175,21 @@ class ContainerStarter:
             stop_signal=(order.container.get("lifecycle") or {}).get("stopSignal") or image.config.stop_signal,
             resources=resources_of(order.container),
         )
+        loop = asyncio.get_running_loop()
+        binds = self._sandboxes.binds(uid_of(order.pod), run.id, order.sandbox.users)
         async with self._slots:
             announce(run)
-            loop = asyncio.get_running_loop()
             try:
-                config = await loop.run_in_executor(self._executor, self._configure, order, image, run)
+                config = await loop.run_in_executor(self._executor, self._configure, order, image, run, binds)
+                return await self._launch(order, run, config)
             except ContainerConfigError as error:
                 self._event(order.pod, order.container, "Warning", "Failed", f"Error: {error}")
                 raise StartRefusedError("CreateContainerConfigError", str(error), run=run) from error
             except OSError as error:
                 self._event(order.pod, order.container, "Warning", "Failed", f"Error: {error}")
                 raise StartRefusedError("CreateContainerError", str(error), run=run) from error
-            return await self._launch(order, run, config)
+            finally:
+                await loop.run_in_executor(self._executor, binds.release)
 
     async def _launch(self, order: Order, run: Run, config: KubeObject) -> Run:
         name = order.container["name"]
@@ -246,11 +251,11 @@ class ContainerStarter:
     def _event(self, pod: KubeObject, container: KubeObject, type_: str, reason: str, message: str) -> None:
         self._events(pod_event(pod, type_, reason, message, container=container["name"]))
 
-    def _configure(self, order: Order, image: Image, run: Run) -> KubeObject:
+    def _configure(self, order: Order, image: Image, run: Run, binds: ContainerBinds) -> KubeObject:
         """Mount the root file system and resolve everything into the OCI configuration. Blocks; in a thread."""
         pod = with_address(order.pod, order.sandbox, self._node.host_ip)
         container, spec = order.container, pod["spec"]
-        rootfs = mount_rootfs(image.layers, directory=self.rootfs(run.id))
+        rootfs = mount_rootfs(image.layers, directory=self.rootfs(run.id), users=order.sandbox.users)
         environment = dict(_split(each) for each in image.config.env) | dict(self._environment(pod, container))
         pod_context, context = security_context(spec), security_context(container)
         capabilities = capabilities_of(context)
@@ -259,6 +264,8 @@ class ContainerStarter:
         arguments = arguments_of(container, defaults, environment)
         search = (environment.get("PATH") or SEARCH_PATH).split(":")
         user = resolve_user(rootfs, image.config.user, pod_context, context)
+        if order.sandbox.users is not None:
+            require_mapped(user)
         request = BundleRequest(
             pod=pod,
             container=container,
@@ -277,7 +284,7 @@ class ContainerStarter:
             masked=masked_paths(context),
             readonly=readonly_paths(context),
             no_new_privileges=not allows_escalation(context),
-            mounts=self._mounts(pod, container, run, environment),
+            mounts=self._mounts(pod, container, run, environment, binds),
             hostname=host_name(pod),
             cgroups_path=self._cgroups.container_path(uid_of(pod), run.id),
             resources=oci_resources(
@@ -291,17 +298,20 @@ class ContainerStarter:
             process_namespace=Path(f"/proc/{order.joins.pid}/ns/pid") if order.joins else None,
             cgroup_namespace=self._cgroups.layout.version == 2,
             devices=host_devices() if context.get("privileged") else (),
+            users=order.sandbox.users,
         )
         return build_spec(request)
 
-    def _mounts(self, pod: KubeObject, container: KubeObject, run: Run, environment: Mapping[str, str]) -> list[Any]:
+    def _mounts(
+        self, pod: KubeObject, container: KubeObject, run: Run, environment: Mapping[str, str], binds: ContainerBinds
+    ) -> list[Mount]:
         volumes = self._sandboxes.volumes(pod, self._objects) if container.get("volumeMounts") else {}
         termination = self.termination_file(pod, container["name"], run.attempt)
         return [
-            *pod_file_mounts(container, self._sandboxes.directory(uid_of(pod))),
+            *pod_file_mounts(container, binds.place(self._sandboxes.directory(uid_of(pod)))),
             termination_mount(container, termination),
             *shared_memory_mounts(pod, container, self._sandboxes.shared_memory(uid_of(pod))),
-            *volume_mounts(pod, container, volumes, environment),
+            *volume_mounts(pod, container, volumes, environment=environment, binds=binds),
         ]
 
 

@@ -10,6 +10,8 @@ from nodeagent.assigned import Assignments
 from nodeagent.cgroups import CgroupLayout, PodCgroups, detect
 from nodeagent.container_starter import ContainerStarter, NodeFacts
 from nodeagent.images.store import ImageStore
+from nodeagent.isolation.choice import UserChoice
+from nodeagent.isolation.support import NodeSupport
 from nodeagent.node_facts import Machine
 from nodeagent.pod_context import PodContext, ServingGate
 from nodeagent.pod_environment import PodEnvironment
@@ -37,6 +39,7 @@ class NodeParts:
     sandboxes: Sandboxes
     starter: ContainerStarter
     context: PodContext
+    support: NodeSupport
 
 
 def build_parts(
@@ -58,7 +61,9 @@ def build_parts(
     containers = Containers(settings.run_dir, runtime=runtime, cgroups=cgroups, conmon=_conmon())
     images = ImageStore(settings.data_dir / "images")
     volumes = Volumes(settings.data_dir / "pods", files_dir=settings.run_dir / "volumes", node=resources)
-    sandboxes = Sandboxes(run_dir=settings.run_dir, host_ip=address, cgroups=cgroups, volumes=volumes)
+    support = NodeSupport(settings.data_dir, settings.run_dir)
+    users = UserChoice(settings.user_namespaces, support)
+    sandboxes = Sandboxes(run_dir=settings.run_dir, host_ip=address, cgroups=cgroups, volumes=volumes, users=users)
     starter = ContainerStarter(
         settings.data_dir,
         images=images,
@@ -90,7 +95,7 @@ def build_parts(
         report=uplink.statuses.report,
         out_of_service=out_of_service,
     )
-    return NodeParts(layout, cgroups, runtime, containers, images, volumes, sandboxes, starter, context)
+    return NodeParts(layout, cgroups, runtime, containers, images, volumes, sandboxes, starter, context, support)
 
 
 def _conmon() -> str:

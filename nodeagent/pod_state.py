@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from flotilla.api.objects import KubeObject
+from nodeagent.isolation.ranges import PodUsers
 from nodeagent.runtime.processes import ProcessIdentity
 
 SandboxPhase = Literal["absent", "preparing", "ready", "releasing", "released"]
@@ -101,10 +102,15 @@ class ContainerRecord:
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """The pod's address and network namespace; ``netns`` is empty on the host's network."""
+    """The pod's address and network namespace; ``netns`` is empty on the host's network.
+
+    ``users`` are the pod's own, None for the node's; ``warning`` is what the pod's owner should know of that.
+    """
 
     ip: str
     netns: str = ""
+    users: PodUsers | None = None
+    warning: str = ""
 
 
 @dataclass(frozen=True, slots=True)

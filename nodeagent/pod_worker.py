@@ -329,6 +329,8 @@ class PodWorker:
             logger.warning("sandbox_failed", extra={"pod_uid": uid_of(self._pod), "error": str(error)})
         else:
             state.sandbox_phase, state.sandbox_failures, state.sandbox_message = "ready", 0, ""
+            if state.sandbox.warning:
+                context.events(pod_event(self._pod, "Warning", "HostUsers", state.sandbox.warning))
         self._wake.set()
 
     async def _release(self) -> None:

@@ -14,10 +14,13 @@ from typing import Any, Protocol
 
 from flotilla.api.objects import KubeObject, uid_of
 from nodeagent.cgroups import PodCgroups
+from nodeagent.isolation.choice import Choice
+from nodeagent.isolation.ranges import PodUsers
 from nodeagent.network.pod_network import HostPort, PodAddress, host_ports_of
 from nodeagent.pod_files import Resolver, host_name, hosts_text, parse_resolver, resolver_of, resolver_text
 from nodeagent.pod_state import Sandbox
 from nodeagent.runtime.spec import SHARED_MEMORY_BYTES
+from nodeagent.volumes.binds import ContainerBinds
 from nodeagent.volumes.mounts import mount_tmpfs, unmount_below
 from nodeagent.volumes.payload import AssignedObjects
 
@@ -27,9 +30,15 @@ _STUB_RESOLVER = "127.0.0.53"
 class Network(Protocol):
     """Addresses and network namespaces by pod uid."""
 
-    def setup(self, pod_uid: str, *, host_ports: Sequence[HostPort] = ()) -> PodAddress: ...
+    def setup(self, pod_uid: str, *, host_ports: Sequence[HostPort] = (), own_users: bool = False) -> PodAddress: ...
 
     def teardown(self, pod_uid: str) -> None: ...
+
+
+class Users(Protocol):
+    """Which pods get users of their own. Raises UserNamespaceError."""
+
+    def choose(self, pod: KubeObject, volumes: Mapping[str, Path]) -> Choice: ...
 
 
 class PodVolumes(Protocol):
@@ -73,20 +82,22 @@ def read_host_resolver() -> Resolver:
 class Sandboxes:
     """The sandboxes of one node. ``run_dir`` is on a tmpfs; the network is known once the server has named the CIDR."""
 
-    def __init__(self, *, run_dir: Path, host_ip: str, cgroups: PodCgroups, volumes: PodVolumes) -> None:
+    def __init__(self, *, run_dir: Path, host_ip: str, cgroups: PodCgroups, volumes: PodVolumes, users: Users) -> None:
         self._run_dir, self._host_ip = run_dir, host_ip
-        self._cgroups, self._volumes = cgroups, volumes
+        self._cgroups, self._volumes, self._users = cgroups, volumes, users
         self.network: Network | None = None
         self.facts = ClusterFacts()
 
     def prepare(self, pod: KubeObject, objects: AssignedObjects) -> Sandbox:
-        """Make everything. Raises CgroupError, PodNetworkError, VolumeError, OSError."""
+        """Make everything. Raises CgroupError, PodNetworkError, VolumeError, UserNamespaceError, OSError."""
         self._cgroups.create_pod(uid_of(pod), pod["spec"])
-        sandbox = self._connect(pod)
+        choice = self._users.choose(pod, self.volumes(pod, objects))
+        sandbox = self._connect(pod, choice)
         self._write_files(pod, sandbox)
         if shares_memory(pod):
-            mount_tmpfs(self.shared_memory(uid_of(pod)), mode=0o1777, size_bytes=SHARED_MEMORY_BYTES)
-        self.volumes(pod, objects)
+            owner = sandbox.users.first_id if sandbox.users else 0
+            shared = self.shared_memory(uid_of(pod))
+            mount_tmpfs(shared, mode=0o1777, size_bytes=SHARED_MEMORY_BYTES, owner=owner)
         return sandbox
 
     def adopt(self, pod: KubeObject) -> None:
@@ -128,15 +139,20 @@ class Sandboxes:
         """Where the ``/dev/shm`` of a pod of several containers is mounted on this node."""
         return self._run_dir / "pods" / uid / "shm"
 
-    def _connect(self, pod: KubeObject) -> Sandbox:
+    def binds(self, uid: str, run_id: str, users: PodUsers | None) -> ContainerBinds:
+        """The places for the mounts of one container's start."""
+        return ContainerBinds(self._run_dir / "pods" / uid / "binds" / run_id, users)
+
+    def _connect(self, pod: KubeObject, choice: Choice) -> Sandbox:
         if pod["spec"].get("hostNetwork"):
-            return Sandbox(self._host_ip)
+            return Sandbox(self._host_ip, warning=choice.warning)
         if self.network is None:
             raise OSError("the node has no pod network yet")
-        address = self.network.setup(uid_of(pod), host_ports=host_ports_of(pod))
-        return Sandbox(address.ip, str(address.netns_path))
+        address = self.network.setup(uid_of(pod), host_ports=host_ports_of(pod), own_users=choice.own)
+        return Sandbox(address.ip, str(address.netns_path), address.users, choice.warning)
 
     def _write_files(self, pod: KubeObject, sandbox: Sandbox) -> None:
+        (self._run_dir / "pods").mkdir(mode=0o700, exist_ok=True)
         directory = self.directory(uid_of(pod))
         directory.mkdir(mode=0o755, parents=True, exist_ok=True)
         host_text = Path("/etc/hosts").read_text(encoding="utf-8") if pod["spec"].get("hostNetwork") else ""

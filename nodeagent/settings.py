@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from nodeagent.isolation.choice import UserNamespaceMode
+
 DEFAULT_PIDS_LIMIT = 1024
 
 
@@ -21,6 +23,7 @@ class AgentSettings:
     metrics_listen: str
     cgroup_parent: str
     pids_limit: int = DEFAULT_PIDS_LIMIT
+    user_namespaces: UserNamespaceMode = "auto"
 
     @property
     def private_dir(self) -> Path:

@@ -111,6 +111,8 @@ def _agent_parser() -> ArgumentParser:
     add("--ca-file", type=Path, required=True, help="certificate of the cluster's CA")
     add("--metrics-listen", default="127.0.0.1:10250", help="address of /metrics")
     add("--cgroup-parent", default="flotilla", help="cgroup that holds all pods")
+    user_namespaces = "whether pods that share nothing with the node get users of their own (default: auto)"
+    add("--user-namespaces", choices=("auto", "off"), default="auto", help=user_namespaces)
     return parser
 
 
@@ -128,6 +130,7 @@ def _run_agent(options: Namespace) -> None:
             ca_file=options.ca_file,
             metrics_listen=options.metrics_listen,
             cgroup_parent=options.cgroup_parent,
+            user_namespaces=options.user_namespaces,
         )
     )
 

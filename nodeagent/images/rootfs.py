@@ -4,6 +4,10 @@ Mounting is one ``mount(2)`` call in this process. The kernel takes 4 KiB of opt
 names, and a stack that still does not fit is named through ``/proc/self/fd``, which holds for 100 layers wherever the
 data directory lies. ``volatile`` (Linux 5.10) spares the flush of a writable layer that no container outlives.
 
+For a pod with users of its own the layers are stacked from a mount that translates their owners, which is gone again
+once overlayfs holds it. The writable directory is not translated: what the container writes there has the node's ids of
+its users on disk, so that no program it leaves behind is ever root's, and no other pod reads it later.
+
 A lease file beside the layers tells the garbage collector, in whatever process and mount namespace it runs, which
 layers a root file system stands on.
 """
@@ -15,8 +19,12 @@ import errno
 import hashlib
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+
+from nodeagent.isolation.mounts import bind, unbind
+from nodeagent.isolation.ranges import RANGE_SIZE, PodUsers
 
 _OPTION_LIMIT_BYTES = 4095
 _MNT_DETACH = 2
@@ -29,11 +37,11 @@ class RootfsError(OSError):
     """The kernel refused to mount or unmount a root file system."""
 
 
-def mount_rootfs(layers: Sequence[Path], *, directory: Path) -> Path:
-    """Stack ``layers`` (lowest first) under ``directory/upper`` and return ``directory/merged``.
+def mount_rootfs(layers: Sequence[Path], *, directory: Path, users: PodUsers | None = None) -> Path:
+    """Stack ``layers`` (siblings, lowest first) under ``directory/upper`` and return ``directory/merged``.
 
-    Idempotent: an existing mount is returned as it is, and what a container wrote before stays. Raises
-    :class:`RootfsError`.
+    With ``users`` their owners are those of the pod. Idempotent: an existing mount is returned as it is, and what a
+    container wrote before stays. Raises OSError (:class:`RootfsError` for overlayfs itself).
     """
     upper, work, merged = directory / "upper", directory / "work", directory / "merged"
     if merged.exists() and os.path.ismount(merged):
@@ -41,11 +49,12 @@ def mount_rootfs(layers: Sequence[Path], *, directory: Path) -> Path:
     directory.mkdir(mode=0o711, parents=True, exist_ok=True)
     _write_lease(layers, directory)
     if not upper.exists():
-        _make_upper(upper, layers[-1])
+        _make_upper(upper, layers[-1], first_id=users.first_id if users else 0)
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(mode=0o700)
     merged.mkdir(mode=0o700, exist_ok=True)
-    _mount_overlay(layers, upper=upper, work=work, merged=merged)
+    with _owned_layers(layers, directory / "lower", users) as owned:
+        _mount_overlay(owned, upper=upper, work=work, merged=merged)
     return merged
 
 
@@ -56,6 +65,7 @@ def unmount_rootfs(directory: Path) -> None:
         number = ctypes.get_errno()
         if number not in (errno.EINVAL, errno.ENOENT):
             raise RootfsError(number, os.strerror(number), str(merged))
+    unbind(directory / "lower")
     lease = directory / "lease"
     if lease.is_symlink():
         lease.readlink().unlink(missing_ok=True)
@@ -84,12 +94,27 @@ def _write_lease(layers: Sequence[Path], directory: Path) -> None:
     lease.write_text("\n".join([str(directory), *(layer.name for layer in layers)]))
 
 
-def _make_upper(upper: Path, top_layer: Path) -> None:
+@contextmanager
+def _owned_layers(layers: Sequence[Path], mapped: Path, users: PodUsers | None) -> Iterator[Sequence[Path]]:
+    """The layers as the pod's users see them: one mount of the directory that has them all, while overlayfs looks."""
+    if users is None:
+        yield layers
+        return
+    unbind(mapped)
+    bind(layers[0].parent, mapped, users=users)
+    try:
+        yield [mapped / layer.name for layer in layers]
+    finally:
+        unbind(mapped)
+
+
+def _make_upper(upper: Path, top_layer: Path, *, first_id: int) -> None:
     """The upper directory is the merged root, so it takes mode and owner from the image's own root."""
     status = top_layer.stat()
     staged = upper.with_name("upper.new")
     staged.mkdir(exist_ok=True)
-    os.chown(staged, status.st_uid, status.st_gid)
+    owner, group = (number if not first_id or number < RANGE_SIZE else 0 for number in (status.st_uid, status.st_gid))
+    os.chown(staged, first_id + owner, first_id + group)
     staged.chmod(status.st_mode & 0o7777)
     staged.rename(upper)
 

@@ -1,7 +1,8 @@
 """Network namespaces pinned by bind mounts, and how this process reaches into them.
 
 A thread that changes its namespace can't safely go back to other work (Python 3.11 has no ``setns`` either): each
-entry is made by a thread of its own that ends right after it has opened what is needed.
+entry is made by a thread of its own that ends right after it has opened what is needed. The network of a pod with
+users of its own belongs to their user namespace, which only another process can make.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from nodeagent.isolation.namespaces import own_namespaces
+from nodeagent.isolation.ranges import PodUsers
 from nodeagent.network.netlink import Netlink
 
 Opened = TypeVar("Opened")
@@ -29,11 +32,23 @@ _libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
 
 def create_namespace(pin: Path) -> Netlink:
     """A new network namespace, pinned at ``pin``; returns a netlink socket inside it. Raises OSError."""
-    pin.touch()
 
     def enter() -> Netlink:
         _check(_libc.unshare(_CLONE_NEWNET), "unshare")
-        _check(_libc.mount(b"/proc/thread-self/ns/net", os.fsencode(pin), None, _MS_BIND, None), f"mount {pin}")
+        _pin(Path("/proc/thread-self/ns/net"), pin)
+        return Netlink()
+
+    return _in_own_thread(enter)
+
+
+def create_owned_namespace(pin: Path, users: PodUsers) -> Netlink:
+    """Like :func:`create_namespace`, for a pod whose user namespace is made with it and pinned where ``users`` says."""
+    with own_namespaces(users.first_id) as made:
+        _pin(made / "user", Path(users.namespace))
+        _pin(made / "net", pin)
+
+    def enter() -> Netlink:
+        _enter(pin)
         return Netlink()
 
     return _in_own_thread(enter)
@@ -43,11 +58,20 @@ def open_socket(pin: Path, family: socket.AddressFamily) -> socket.socket:
     """A TCP socket of the namespace pinned at ``pin``; it stays in there whoever uses it. Raises OSError."""
 
     def enter() -> socket.socket:
-        with pin.open("rb") as namespace:
-            _check(_libc.setns(namespace.fileno(), _CLONE_NEWNET), f"enter {pin}")
+        _enter(pin)
         return socket.socket(family, socket.SOCK_STREAM)
 
     return _in_own_thread(enter)
+
+
+def _pin(namespace: Path, pin: Path) -> None:
+    pin.touch()
+    _check(_libc.mount(os.fsencode(namespace), os.fsencode(pin), None, _MS_BIND, None), f"mount {pin}")
+
+
+def _enter(pin: Path) -> None:
+    with pin.open("rb") as namespace:
+        _check(_libc.setns(namespace.fileno(), _CLONE_NEWNET), f"enter {pin}")
 
 
 def is_pinned(pin: Path) -> bool:
@@ -59,7 +83,7 @@ def is_pinned(pin: Path) -> bool:
 
 
 def unpin(pin: Path) -> None:
-    """Take the pin away: the namespace and its links go when the last process in it has gone. Idempotent."""
+    """Take the pin away: the namespace, a network with its links, goes with the last process in it. Idempotent."""
     while is_pinned(pin):
         _check(_libc.umount2(os.fsencode(pin), _MNT_DETACH), f"unmount {pin}")
     pin.unlink(missing_ok=True)

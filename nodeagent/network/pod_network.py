@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from flotilla.api.objects import KubeObject
+from nodeagent.isolation.ranges import PodUsers, RangesExhaustedError
 from nodeagent.network import links
 from nodeagent.network.foreign_firewall import admit_pods, withdraw
-from nodeagent.network.namespaces import create_namespace, is_pinned, unpin
+from nodeagent.network.namespaces import create_namespace, create_owned_namespace, is_pinned, unpin
 from nodeagent.network.netlink import Message, Netlink, NetlinkError
 from nodeagent.network.nftables import Nftables, NftablesError, delete_table
 from nodeagent.network.pod_rules import PodRules
@@ -56,10 +57,11 @@ class PodNetworkError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class PodAddress:
-    """A pod's IPv4 address and the pinned network namespace that has it."""
+    """A pod's IPv4 address, the pinned network namespace that has it, and the users whose it is, if not the node's."""
 
     ip: str
     netns_path: Path
+    users: PodUsers | None = None
 
 
 def host_ports_of(pod: KubeObject) -> tuple[HostPort, ...]:
@@ -102,7 +104,9 @@ class PodNetwork:
         self._mtu = mtu
         self._run_dir = run_dir
         self._pins = run_dir / "netns"
-        self._pins.mkdir(mode=0o711, parents=True, exist_ok=True)
+        self._user_pins = run_dir / "userns"
+        for directory in (self._pins, self._user_pins):
+            directory.mkdir(mode=0o711, parents=True, exist_ok=True)
         self._records = PodRecords(run_dir / "network" / "pods", self._cidr)
         self._rules = PodRules(
             table=table, cluster_cidr=cluster_cidr, gateway=str(self._cidr[1]), links=f"{self._prefix}*"
@@ -136,18 +140,22 @@ class PodNetwork:
         except (OSError, NftablesError) as error:
             raise PodNetworkError(f"node network: {error}") from error
 
-    def setup(self, pod_uid: str, *, host_ports: Sequence[HostPort] = ()) -> PodAddress:
+    def setup(self, pod_uid: str, *, host_ports: Sequence[HostPort] = (), own_users: bool = False) -> PodAddress:
         """The pod's namespace, wired and addressed; the same answer when called again.
 
-        Raises :class:`PodNetworkError`, :class:`AddressesExhaustedError`.
+        With ``own_users`` it belongs to a user namespace of the pod's own. Raises :class:`PodNetworkError`,
+        :class:`AddressesExhaustedError`.
         """
         pin = self._pins / pod_uid
         known = self._records.get(pod_uid)
-        if known and known.ready and is_pinned(pin):
-            return PodAddress(known.ip, pin)
+        if known and self._is_complete(known) and bool(known.first_id) == own_users:
+            return self._address(known)
         if known:
             self._unwire(known)
-        record = self._records.allocate(pod_uid, host_ports)
+        try:
+            record = self._records.allocate(pod_uid, host_ports, own_users=own_users)
+        except RangesExhaustedError as error:
+            raise PodNetworkError(str(error)) from error
         try:
             self._wire(record, pin)
             if record.host_ports:
@@ -156,28 +164,26 @@ class PodNetwork:
             self.teardown(pod_uid)
             raise PodNetworkError(f"network of pod {pod_uid}: {error}") from error
         self._records.complete(record)
-        return PodAddress(record.ip, pin)
+        return self._address(record)
 
     def teardown(self, pod_uid: str) -> None:
         """Give the pod's address and namespace back; idempotent, also for half-made pods."""
         record = self._records.get(pod_uid)
         if record is None:
-            unpin(self._pins / pod_uid)
+            self._unpin(pod_uid)
             return
         self._unwire(record)
         self._records.release(pod_uid)
 
     def existing(self) -> dict[str, PodAddress]:
         """Every pod whose network is complete, by its uid."""
-        return {
-            uid: PodAddress(record.ip, self._pins / uid)
-            for uid, record in self._records.all().items()
-            if record.ready and is_pinned(self._pins / uid)
-        }
+        records = self._records.all()
+        return {uid: self._address(record) for uid, record in records.items() if self._is_complete(record)}
 
     def leftovers(self) -> set[str]:
         """Uids that hold something here, complete or not; what no pod claims is for :meth:`teardown`."""
-        return set(self._records.all()) | {pin.name for pin in self._pins.iterdir()}
+        pins = [*self._pins.iterdir(), *self._user_pins.iterdir()]
+        return set(self._records.all()) | {pin.name for pin in pins}
 
     def close(self) -> None:
         self._netlink.close()
@@ -186,7 +192,7 @@ class PodNetwork:
     @staticmethod
     def purge(run_dir: Path) -> None:
         """Remove all that a PodNetwork with this run directory has made on the machine; no agent may run."""
-        for pin in (run_dir / "netns").glob("*"):
+        for pin in (*(run_dir / "netns").glob("*"), *(run_dir / "userns").glob("*")):
             unpin(pin)
         nftables = Nftables()
         try:
@@ -217,12 +223,28 @@ class PodNetwork:
             links.add_unreachable(self._cidr),
         ]
 
+    def _is_complete(self, record: PodRecord) -> bool:
+        pinned = is_pinned(self._pins / record.uid)
+        return record.ready and pinned and (not record.first_id or is_pinned(self._user_pins / record.uid))
+
+    def _address(self, record: PodRecord) -> PodAddress:
+        return PodAddress(record.ip, self._pins / record.uid, self._users(record))
+
+    def _users(self, record: PodRecord) -> PodUsers | None:
+        return PodUsers(record.first_id, str(self._user_pins / record.uid)) if record.first_id else None
+
+    def _unpin(self, pod_uid: str) -> None:
+        for directory in (self._pins, self._user_pins):
+            unpin(directory / pod_uid)
+
     def _wire(self, record: PodRecord, pin: Path) -> None:
-        unpin(pin)
+        self._unpin(record.uid)
+        users = self._users(record)
         address = ipaddress.IPv4Address(record.ip)
         name = pod_link_name(record.uid, device=self._device)
         pod_mac, node_mac = b"\x0a\x58" + address.packed, b"\x0a\x59" + address.packed
-        with create_namespace(pin) as inside, pin.open("rb") as namespace:
+        made = create_owned_namespace(pin, users) if users else create_namespace(pin)
+        with made as inside, pin.open("rb") as namespace:
             veth = links.add_veth(
                 name,
                 mac=node_mac,
@@ -280,7 +302,7 @@ class PodNetwork:
         with self._guard:
             route = links.delete_route(ipaddress.IPv4Network(record.ip))
             self._netlink.request([route], tolerate=[errno.ESRCH])
-        unpin(self._pins / record.uid)
+        self._unpin(record.uid)
 
     def _remember(self, changed: dict[str, str]) -> None:
         """Note what a purge has to undo; the first value seen is the one to go back to."""

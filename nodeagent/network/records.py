@@ -1,7 +1,8 @@
-"""Which pod holds which address, on disk, so that a restarted agent finds it.
+"""Which pod holds which address and which range of user ids, on disk, so that a restarted agent finds it.
 
 One small file for each pod, written before anything is made for it and again once it is complete. The directory lies
-under the run directory: addresses live as long as the namespaces that carry them, until the next boot.
+under the run directory: both live as long as the namespaces that carry them, until the next boot. A range is chosen by
+the address, so that agents that share a machine, whose pods have different addresses, take different ranges.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ import ipaddress
 import json
 import threading
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+
+from nodeagent.isolation.ranges import choose_range
 
 Network = ipaddress.IPv4Network
 _RESERVED_FIRST = 2  # the network's own address and the gateway
@@ -33,12 +36,16 @@ class HostPort:
 
 @dataclass(frozen=True, slots=True)
 class PodRecord:
-    """What was allocated for a pod; ``ready`` once everything had been made."""
+    """What was allocated for a pod; ``ready`` once everything had been made.
+
+    ``first_id`` is the first of its users' ids on the node, 0 for a pod with the node's users.
+    """
 
     uid: str
     ip: str
     host_ports: tuple[HostPort, ...] = ()
     ready: bool = False
+    first_id: int = 0
 
 
 class PodRecords:
@@ -60,23 +67,32 @@ class PodRecords:
         with self._guard:
             return self._records.get(uid)
 
-    def allocate(self, uid: str, host_ports: Sequence[HostPort]) -> PodRecord:
-        """The pod's record, with a free address if it had none. Raises :class:`AddressesExhaustedError`."""
+    def allocate(self, uid: str, host_ports: Sequence[HostPort], *, own_users: bool = False) -> PodRecord:
+        """The pod's record, with a free address if it had none, and a free range if it gets users of its own.
+
+        Raises :class:`AddressesExhaustedError`, RangesExhaustedError.
+        """
         with self._guard:
             known = self._records.get(uid)
-            record = PodRecord(uid, known.ip if known else self._free_address(), tuple(host_ports))
+            ip = known.ip if known else self._free_address()
+            first_id = (known.first_id if known else 0) or self._free_range(ip) if own_users else 0
+            record = PodRecord(uid, ip, tuple(host_ports), first_id=first_id)
             self._write(record)
             return record
 
     def complete(self, record: PodRecord) -> None:
         with self._guard:
-            self._write(PodRecord(record.uid, record.ip, record.host_ports, ready=True))
+            self._write(replace(record, ready=True))
 
     def release(self, uid: str) -> None:
         """Forget the pod; idempotent."""
         with self._guard:
             self._records.pop(uid, None)
             (self._directory / f"{uid}.json").unlink(missing_ok=True)
+
+    def _free_range(self, ip: str) -> int:
+        taken = {record.first_id for record in self._records.values()}
+        return choose_range(taken, preferred=int(ipaddress.IPv4Address(ip)))
 
     def _free_address(self) -> str:
         taken = {record.ip for record in self._records.values()}

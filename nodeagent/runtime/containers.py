@@ -18,6 +18,7 @@ import errno
 import logging
 import os
 import shutil
+import stat
 from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -115,7 +116,9 @@ class Containers:
             stdin=new.stdin,
             stdin_once=new.stdin_once,
         )
-        return await create(self._conmon, self.runtime, supervision)
+        created = await create(self._conmon, self.runtime, supervision)
+        give_streams(created.process.pid, new.config)
+        return created
 
     def _write_bundle(self, new: NewContainer) -> None:
         bundle = self.bundle(new.container_id)
@@ -243,6 +246,22 @@ class Containers:
                 await self.delete(container_id, force=True)
             except ContainerRuntimeError as error:
                 logger.warning("container_not_removed", extra={"container": container_id, "error": error.message})
+
+
+def give_streams(pid: int, config: KubeObject) -> None:
+    """Let a created container with users of its own open its output again by name (``/dev/stdout``), as others can.
+
+    Its pipes are conmon's, whose user the container does not have, so that runc can't hand them over.
+    """
+    mappings = config["linux"].get("uidMappings")
+    if not mappings:
+        return
+    owner = mappings[0]["hostID"] + config["process"]["user"]["uid"]
+    for number in range(3):
+        stream = f"/proc/{pid}/fd/{number}"
+        with contextlib.suppress(FileNotFoundError):
+            if stat.S_ISFIFO(os.stat(stream).st_mode):  # noqa: PTH116
+                os.chown(stream, owner, -1)
 
 
 def kill_creators(container_ids: Iterable[str]) -> None:

@@ -1,7 +1,8 @@
 """The OCI ``config.json`` of one container, as a pure function of what has been resolved before.
 
 Source: OCI runtime specification 1.0.2. A pod's containers share its network namespace, which is pinned to a file;
-process, mount, IPC and host name namespaces are each container's own, with the pod's host name in all of them. So is,
+process, mount, IPC and host name namespaces are each container's own, with the pod's host name in all of them. A pod's
+users are its own or the node's; runc joins their namespace first, so that all others belong to them. Own is also,
 on cgroup version 2, the cgroup namespace: a container finds its own limits at ``/sys/fs/cgroup`` and no one else's.
 """
 
@@ -14,6 +15,7 @@ from typing import Any
 
 from flotilla.api.objects import KubeObject
 from nodeagent.expansion import expand
+from nodeagent.isolation.ranges import PodUsers
 from nodeagent.runtime.errors import ContainerConfigError
 from nodeagent.runtime.users import User
 
@@ -82,6 +84,7 @@ class BundleRequest:
     cgroup_namespace: bool
     process_namespace: Path | None = None
     devices: Sequence[Device] = field(default=())
+    users: PodUsers | None = None
 
 
 def security_context(part: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -205,6 +208,8 @@ def _linux(request: BundleRequest) -> KubeObject:
         "maskedPaths": list(request.masked),
         "readonlyPaths": list(request.readonly),
     }
+    if request.users is not None:
+        linux["uidMappings"] = linux["gidMappings"] = request.users.mappings()
     if request.devices:
         linux["devices"] = [_device(device) for device in request.devices]
     if request.seccomp is not None:
@@ -238,6 +243,8 @@ def _namespaces(request: BundleRequest) -> list[KubeObject]:
         namespaces.append({"type": "ipc"})
     if request.cgroup_namespace:
         namespaces.append({"type": "cgroup"})
+    if request.users is not None:
+        namespaces.append({"type": "user", "path": request.users.namespace})
     if request.network_namespace is not None:
         namespaces.append({"type": "network", "path": str(request.network_namespace)})
     return namespaces

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nodeagent.isolation.ranges import RANGE_SIZE
 from nodeagent.runtime.errors import ContainerConfigError
 from nodeagent.runtime.image_files import read_image_file
 
@@ -98,6 +99,14 @@ def resolve_user(rootfs: Path, image_user: str, pod_context: Mapping[str, Any], 
     if merged.get("runAsNonRoot") and account.uid == 0:
         raise ContainerConfigError("container has runAsNonRoot and would run as root")
     return User(account.uid, gid, _additional(pod_context, account, groups, gid), account.home)
+
+
+def require_mapped(user: User) -> None:
+    """Raise ContainerConfigError for ids that a pod with users of its own does not have."""
+    outside = [number for number in (user.uid, user.gid, *user.additional_gids) if number >= RANGE_SIZE]
+    if outside:
+        message = f"id {outside[0]} is not below {RANGE_SIZE}, which the pod's own users are: set hostUsers: true"
+        raise ContainerConfigError(message)
 
 
 def _additional(

@@ -1,11 +1,14 @@
 """Where in a volume a ``subPath`` leads, without ever leaving the volume.
 
 Links are followed by hand and only inside: those of a ConfigMap's files have to be, and a container may have put any
-other there. A link to an absolute path or above the volume is refused, as by the kubelet.
+other there. A link to an absolute path or above the volume is refused, as by the kubelet. The way is walked from one
+open directory to the next, and it is the descriptor at its end that gets mounted: whatever containers change meanwhile,
+nothing else than what has been looked at is.
 """
 
 from __future__ import annotations
 
+import os
 import stat
 from collections import deque
 from pathlib import Path
@@ -13,40 +16,53 @@ from pathlib import Path
 from nodeagent.volumes.payload import VolumeError
 
 _LINK_LIMIT = 40
+_FLAGS = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def resolve_subpath(volume: Path, subpath: str) -> Path:
-    """The real path of ``subpath`` in ``volume``; missing directories are made (0750). Raises :class:`VolumeError`."""
+def open_subpath(volume: Path, subpath: str) -> int:
+    """A descriptor (``O_PATH``) of ``subpath`` in ``volume``; missing directories are made (0750).
+
+    Raises :class:`VolumeError`, OSError. The caller closes it.
+    """
     if subpath.startswith("/") or ".." in subpath.split("/"):
         raise VolumeError(f"subPath {subpath!r} must be relative and without '..'")
-    resolved: list[str] = []
-    pending = deque(subpath.split("/"))
+    way = [os.open(volume, os.O_PATH | os.O_CLOEXEC)]
+    try:
+        _walk(way, deque(subpath.split("/")), subpath)
+        return way.pop()
+    finally:
+        for descriptor in way:
+            os.close(descriptor)
+
+
+def _walk(way: list[int], pending: deque[str], subpath: str) -> None:
+    """Go on from the last directory of ``way`` until nothing is pending."""
     links = 0
     while pending:
         part = pending.popleft()
         if part == "..":
-            if not resolved:
+            if len(way) == 1:
                 raise VolumeError(f"subPath {subpath!r} leads out of its volume")
-            resolved.pop()
+            os.close(way.pop())
         elif part not in ("", "."):
-            path = volume.joinpath(*resolved, part)
-            if _kind(path, last=not pending, subpath=subpath) != stat.S_IFLNK:
-                resolved.append(part)
+            found = _open(part, way[-1])
+            kind = stat.S_IFMT(os.fstat(found).st_mode)
+            if kind != stat.S_IFLNK:
+                way.append(found)
+                if pending and kind != stat.S_IFDIR:
+                    raise VolumeError(f"subPath {subpath!r}: {part} is not a directory")
                 continue
             links += 1
-            target = str(path.readlink())
+            target = os.readlink("", dir_fd=found)
+            os.close(found)
             if target.startswith("/") or links > _LINK_LIMIT:
                 raise VolumeError(f"subPath {subpath!r} leads out of its volume")
             pending.extendleft(reversed(target.split("/")))
-    return volume.joinpath(*resolved)
 
 
-def _kind(path: Path, *, last: bool, subpath: str) -> int:
+def _open(name: str, directory: int) -> int:
     try:
-        kind = stat.S_IFMT(path.lstat().st_mode)
+        return os.open(name, _FLAGS, dir_fd=directory)
     except FileNotFoundError:
-        path.mkdir(mode=0o750)
-        return stat.S_IFDIR
-    if not last and kind not in (stat.S_IFDIR, stat.S_IFLNK):
-        raise VolumeError(f"subPath {subpath!r}: {path.name} is not a directory")
-    return kind
+        os.mkdir(name, mode=0o750, dir_fd=directory)
+        return os.open(name, _FLAGS, dir_fd=directory)

@@ -12,6 +12,7 @@ from types import ModuleType
 
 import pytest
 
+from tests.directories import passable_directory
 from tests.e2e import cluster as clusters
 from tests.e2e.cluster import KUBECTL_DIR, KUBECTL_VERSIONS, ROOT, Cluster, Kubectl, find_kubectl, new_cluster
 from tests.e2e.scenario import Scenario
@@ -26,19 +27,20 @@ def sample_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory, sample_archive: Path) -> Iterator[Cluster]:
+def cluster(sample_archive: Path) -> Iterator[Cluster]:
     """The session's cluster, up and with the sample image loaded; purged at the end."""
     if os.geteuid() != 0:
         pytest.skip("needs root")
-    made = new_cluster(tmp_path_factory.mktemp("cluster"))
-    made.network.create()
-    try:
-        made.up()
-        made.flotilla("image", "load", str(sample_archive), f"--node-dir={made.data_dir / 'node'}")
-        yield made
-    finally:
-        made.down("--purge")
-        made.network.delete()
+    with passable_directory() as directory:
+        made = new_cluster(directory)
+        made.network.create()
+        try:
+            made.up()
+            made.flotilla("image", "load", str(sample_archive), f"--node-dir={made.data_dir / 'node'}")
+            yield made
+        finally:
+            made.down("--purge")
+            made.network.delete()
 
 
 @pytest.fixture

@@ -10,15 +10,22 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
 from flotilla.api.objects import KubeObject
 from nodeagent.cgroups import PodCgroups, detect
-from nodeagent.container_starter import ContainerStarter, NodeFacts
+from nodeagent.container_starter import ContainerStarter, Images, NodeFacts
 from nodeagent.images.auth import RegistryAuth
 from nodeagent.images.image import Image, ImageConfig, ImagePullError
 from nodeagent.images.rootfs import unmount_rootfs
+from nodeagent.isolation.choice import UserChoice, UserNamespaceMode
+from nodeagent.isolation.ranges import PodUsers
+from nodeagent.isolation.support import NodeSupport
+from nodeagent.network.namespaces import create_namespace, create_owned_namespace, is_pinned, unpin
+from nodeagent.network.pod_network import HostPort, PodAddress
+from nodeagent.network.records import PodRecords
 from nodeagent.pod_context import PodContext
 from nodeagent.pod_events import PodEvent
 from nodeagent.pod_status import NodeIdentity
@@ -26,7 +33,8 @@ from nodeagent.pod_store import PodStore
 from nodeagent.pod_worker import PodWorker
 from nodeagent.runtime.containers import Containers
 from nodeagent.runtime.oci import find_runtime
-from nodeagent.sandbox import Sandboxes
+from nodeagent.sandbox import PodVolumes, Sandboxes
+from nodeagent.volumes.mounts import unmount_below
 from nodeagent.volumes.payload import AssignedObjects
 
 DEADLINE_S = 15.0
@@ -96,20 +104,64 @@ async def always_out(ip: str) -> None:
     return None
 
 
+class Islands:
+    """Pods' networks that lead nowhere: a namespace each, with nothing in it, for pods with users of their own."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self._run_dir = run_dir
+        self._records = PodRecords(run_dir / "network", IPv4Network("10.99.0.0/24"))
+
+    def setup(self, pod_uid: str, *, host_ports: Sequence[HostPort] = (), own_users: bool = False) -> PodAddress:
+        record = self._records.allocate(pod_uid, host_ports, own_users=own_users)
+        pin, user_pin = self._pins(pod_uid)
+        users = PodUsers(record.first_id, str(user_pin)) if own_users else None
+        if not is_pinned(pin):
+            pin.parent.mkdir(parents=True, exist_ok=True)
+            user_pin.parent.mkdir(parents=True, exist_ok=True)
+            (create_owned_namespace(pin, users) if users else create_namespace(pin)).close()
+        return PodAddress(record.ip, pin, users)
+
+    def teardown(self, pod_uid: str) -> None:
+        for pin in self._pins(pod_uid):
+            unpin(pin)
+        self._records.release(pod_uid)
+
+    def _pins(self, pod_uid: str) -> tuple[Path, Path]:
+        return self._run_dir / "netns" / pod_uid, self._run_dir / "userns" / pod_uid
+
+
 class Node:
     """The agent's pod side without a server. ``stop`` leaves the containers as a killed agent would."""
 
-    def __init__(self, directory: Path, cgroups: PodCgroups, layer: Path, boot_id: str = "boot-1") -> None:
+    def __init__(
+        self,
+        directory: Path,
+        cgroups: PodCgroups,
+        layer: Path,
+        *,
+        boot_id: str = "boot-1",
+        volumes: PodVolumes | None = None,
+        user_namespaces: UserNamespaceMode = "auto",
+        images: Images | None = None,
+    ) -> None:
         run_dir, data_dir = directory / "run", directory / "data"
+        data_dir.mkdir(exist_ok=True)
         self.reports = Reports()
         runtime = find_runtime(cgroups.layout.version, run_dir / "runc")
         self.containers = Containers(run_dir, runtime=runtime, cgroups=cgroups, conmon="/usr/bin/conmon")
         self.containers.open()
         executor = ThreadPoolExecutor(8)
-        sandboxes = Sandboxes(run_dir=run_dir, host_ip="127.0.0.1", cgroups=cgroups, volumes=NoVolumes())
+        sandboxes = Sandboxes(
+            run_dir=run_dir,
+            host_ip="127.0.0.1",
+            cgroups=cgroups,
+            volumes=volumes or NoVolumes(),
+            users=UserChoice(user_namespaces, NodeSupport(data_dir, run_dir)),
+        )
+        sandboxes.network = Islands(run_dir)
         starter = ContainerStarter(
             data_dir,
-            images=OneImage(layer),
+            images=images or OneImage(layer),
             containers=self.containers,
             cgroups=cgroups,
             sandboxes=sandboxes,
@@ -184,6 +236,7 @@ async def running_bench(directory: Path) -> AsyncIterator[Bench]:
     last.containers.close()
     for rootfs in (directory / "data/rootfs").glob("*"):
         unmount_rootfs(rootfs)
+    unmount_below(directory)
     cgroups.purge()
 
 

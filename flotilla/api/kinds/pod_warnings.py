@@ -68,8 +68,6 @@ def _idle_spec_fields(spec: Mapping[str, Any]) -> Iterator[str]:
     yield from (f"affinity.{kind}" for kind in _AFFINITIES if (spec.get("affinity") or {}).get(kind))
     context = spec.get("securityContext") or {}
     yield from (f"securityContext.{field}" for field in _SECURITY_FIELDS if context.get(field))
-    if spec.get("hostUsers") is False:
-        yield "hostUsers"
     for index, volume in enumerate(spec.get("volumes") or ()):
         directory = volume.get("emptyDir") or {}
         if directory.get("sizeLimit") and directory.get("medium") != "Memory":

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from nodeagent.volumes.atomic import ProjectedFile, is_written, write_files
 from nodeagent.volumes.payload import VolumeError
-from nodeagent.volumes.subpath import resolve_subpath
+from nodeagent.volumes.subpath import open_subpath
 
 
 def files(**contents: str) -> dict[str, ProjectedFile]:
@@ -110,17 +110,26 @@ def test_interrupted_write_is_cleared(tmp_path: Path) -> None:
     assert sorted(name for name in os.listdir(tmp_path) if name.startswith(".."))[1:] == ["..data"]
 
 
+def resolved(volume: Path, subpath: str) -> Path:
+    """Where a subPath leads."""
+    descriptor = open_subpath(volume, subpath)
+    try:
+        return Path(f"/proc/self/fd/{descriptor}").readlink()
+    finally:
+        os.close(descriptor)
+
+
 def test_subpath_of_projected_files(tmp_path: Path) -> None:
     """A subPath may name a file of a ConfigMap volume, whose names are links."""
     write_files(tmp_path, files(a="1", d__x="2"))
-    assert resolve_subpath(tmp_path, "a").read_text() == "1"
-    assert resolve_subpath(tmp_path, "d/x").read_text() == "2"
+    assert resolved(tmp_path, "a").read_text() == "1"
+    assert resolved(tmp_path, "d/x").read_text() == "2"
 
 
 def test_subpath_makes_directories(tmp_path: Path) -> None:
     """A subPath that does not exist becomes a directory."""
-    assert resolve_subpath(tmp_path, "a/b").is_dir()
-    assert resolve_subpath(tmp_path, "a/b") == tmp_path / "a" / "b"
+    assert resolved(tmp_path, "a/b") == tmp_path / "a" / "b"
+    assert (tmp_path / "a" / "b").is_dir()
 
 
 @pytest.mark.parametrize("subpath", ["/etc", "../up", "a/../../up", "absolute/x", "up/x", "loop", "file/x"])
@@ -133,4 +142,4 @@ def test_subpath_stays_inside(tmp_path: Path, subpath: str) -> None:
     (volume / "loop").symlink_to("loop")
     (volume / "file").write_text("x")
     with pytest.raises(VolumeError):
-        resolve_subpath(volume, subpath)
+        open_subpath(volume, subpath)

@@ -1,0 +1,50 @@
+"""The places from which one container's start takes what it mounts.
+
+Where the pod has users of its own, and where a ``subPath`` has been walked to, that is a mount made for this start
+alone: the OCI runtime mounts from there into the container, and once the container exists it is taken away.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from nodeagent.isolation.mounts import bind, unbind
+from nodeagent.isolation.ranges import PodUsers
+from nodeagent.volumes.subpath import open_subpath
+
+
+class ContainerBinds:
+    """Mounts for one container's start, below ``directory``, which nobody else uses. Methods block."""
+
+    def __init__(self, directory: Path, users: PodUsers | None) -> None:
+        self._directory, self._users = directory, users
+        self._count = 0
+
+    def place(self, source: Path, *, subpath: str = "", propagate: bool = False) -> Path:
+        """Where ``source``, or what is at ``subpath`` in it, is to be mounted from.
+
+        ``propagate``: what is mounted below it later matters too. Raises VolumeError, OSError.
+        """
+        if subpath:
+            descriptor = open_subpath(source, subpath)
+            try:
+                return self._bind(descriptor, propagate)
+            finally:
+                os.close(descriptor)
+        return self._bind(source, propagate) if self._users is not None else source
+
+    def release(self) -> None:
+        """Take all places away; repeatable. Raises OSError."""
+        if self._count:
+            for number in range(self._count):
+                unbind(self._directory / str(number))
+            shutil.rmtree(self._directory)
+            self._count = 0
+
+    def _bind(self, source: Path | int, propagate: bool) -> Path:
+        place = self._directory / str(self._count)
+        self._count += 1
+        bind(source, place, users=self._users, propagate=propagate)
+        return place
