@@ -89,15 +89,16 @@ def identify(pid: int) -> ProcessIdentity:
 def kill_tree(root: ProcessIdentity) -> None:
     """SIGKILL a process and all that descends from it. Blocks for some milliseconds.
 
-    It is stopped first, so that it neither starts more meanwhile nor lets go of what it has started.
+    All are stopped first, so that none starts more meanwhile or lets go of what it has started.
     """
     root.send(signal.SIGSTOP)
-    killed: set[ProcessIdentity] = set()
-    while found := _descendants(root.pid) - killed:
+    stopped: set[ProcessIdentity] = set()
+    while found := _descendants(root.pid) - stopped:
         for process in found:
-            process.send(signal.SIGKILL)
-        killed |= found
-    root.send(signal.SIGKILL)
+            process.send(signal.SIGSTOP)
+        stopped |= found
+    for process in (*stopped, root):
+        process.send(signal.SIGKILL)
 
 
 def _descendants(pid: int) -> set[ProcessIdentity]:

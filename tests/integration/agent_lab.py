@@ -246,7 +246,7 @@ def pod_of(script: str, *, name: str = "web", spec: KubeObject | None = None, **
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": name, "namespace": "default", "uid": f"uid-{name}", "generation": 1},
-        "spec": {"hostNetwork": True, "containers": [first], "terminationGracePeriodSeconds": 5, **(spec or {})},
+        "spec": {"containers": [first], "terminationGracePeriodSeconds": 5, **(spec or {})},
     }
 
 

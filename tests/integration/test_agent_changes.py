@@ -11,15 +11,17 @@ import pytest
 
 from nodeagent.pod_worker import PodWorker
 from nodeagent.runtime.processes import lowest_oom_score
+from tests.directories import passable_directory
 from tests.integration.agent_lab import Bench, is_ready, main_status, pid_of, pod_of, running_bench
 
 pytestmark = pytest.mark.root
 
 
 @pytest.fixture
-async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
-    async with running_bench(tmp_path) as bench:
-        yield bench
+async def bench() -> AsyncIterator[Bench]:
+    with passable_directory() as directory:
+        async with running_bench(directory) as bench:
+            yield bench
 
 
 async def test_an_ephemeral_container_sees_its_target(bench: Bench) -> None:

@@ -7,7 +7,6 @@ import contextlib
 import os
 import signal
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -15,15 +14,17 @@ from flotilla.api.errors import ApiError
 from nodeagent.log_rotation import rotate_if_large
 from nodeagent.logs import LogOptions, read_log
 from nodeagent.streams.container_logs import PodRunLogs, select_run
+from tests.directories import passable_directory
 from tests.integration.agent_lab import DEADLINE_S, Bench, is_ready, main_status, pid_of, pod_of, running_bench
 
 pytestmark = pytest.mark.root
 
 
 @pytest.fixture
-async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
-    async with running_bench(tmp_path) as bench:
-        yield bench
+async def bench() -> AsyncIterator[Bench]:
+    with passable_directory() as directory:
+        async with running_bench(directory) as bench:
+            yield bench
 
 
 async def test_which_run_is_meant(bench: Bench) -> None:

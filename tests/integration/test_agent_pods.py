@@ -16,6 +16,7 @@ from nodeagent.leftovers import Claims, clear_containers, clear_node
 from nodeagent.pod_state import ContainerRecord, Ended, PodRecord, Waiting
 from nodeagent.runtime.containers import NewContainer
 from nodeagent.runtime.oci import OciRuntime
+from tests.directories import passable_directory
 from tests.integration.agent_lab import (
     DEADLINE_S,
     Bench,
@@ -38,9 +39,10 @@ def private_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
-    async with running_bench(tmp_path) as bench:
-        yield bench
+async def bench() -> AsyncIterator[Bench]:
+    with passable_directory() as directory:
+        async with running_bench(directory) as bench:
+            yield bench
 
 
 async def test_a_pod_comes_up_ready(bench: Bench) -> None:
@@ -253,7 +255,7 @@ async def test_a_restarted_agent_adopts_what_runs(bench: Bench) -> None:
 async def test_a_half_made_container_is_made_anew(bench: Bench) -> None:
     """What an agent had created and not started when it died leaves no trace, not even in the restart count."""
     node = bench.node()
-    pod = pod_of("sleep 1000")
+    pod = pod_of("sleep 1000", spec={"hostUsers": True})
     worker = node.add(pod)
     await node.reports.until(lambda: is_ready(worker))
     run = worker.state.container("main").record.run

@@ -18,6 +18,7 @@ from flotilla.api.streams import RESIZE, STATUS, STDERR, STDIN, STDOUT, Chunk, S
 from nodeagent.streams.attaching import attach
 from nodeagent.streams.forwarding import forward
 from nodeagent.streams.processes import run_command
+from tests.directories import passable_directory
 from tests.integration.agent_lab import DEADLINE_S, Bench, Node, is_ready, pod_of, running_bench
 
 pytestmark = pytest.mark.root
@@ -62,9 +63,10 @@ class Client:
 
 
 @pytest.fixture
-async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
-    async with running_bench(tmp_path) as bench:
-        yield bench
+async def bench() -> AsyncIterator[Bench]:
+    with passable_directory() as directory:
+        async with running_bench(directory) as bench:
+            yield bench
 
 
 async def running(bench: Bench, command: str, **container: Any) -> tuple[Node, str]:
@@ -131,7 +133,7 @@ async def test_a_terminal_with_its_size(bench: Bench) -> None:
     client = Client()
     client.send(RESIZE, encode({"Width": 100, "Height": 30}))
     running_command = asyncio.create_task(run_command(node.containers, run, ["sh"], streams=TERMINAL, channels=client))
-    client.send(STDIN, b"test -t 0 && echo terminal $TERM; stty size\n")
+    client.send(STDIN, b"test -t 0 && echo terminal $TERM; while ! stty size | grep '30 10[0]'; do :; done\n")
     await client.until(lambda: b"terminal xterm" in client.output() and b"30 100" in client.output())
     client.send(RESIZE, encode({"Width": 60, "Height": 20}))
     client.send(STDIN, b"while ! stty size | grep '20 6[0]'; do :; done; exit 4\n")

@@ -14,6 +14,7 @@ from nodeagent.assigned import PODS, Assignments, Held, Moment, ObjectKey
 from nodeagent.pod_context import PodContext
 from nodeagent.service_sync import ServiceSync
 from nodeagent.worker import Worker
+from tests.directories import passable_directory
 from tests.integration.agent_lab import DEADLINE_S, Bench, deleted, is_ready, pod_of, running_bench
 
 pytestmark = pytest.mark.root
@@ -22,8 +23,9 @@ pytestmark = pytest.mark.root
 @pytest.fixture
 async def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
     monkeypatch.chdir(tmp_path)
-    async with running_bench(tmp_path) as bench:
-        yield bench
+    with passable_directory() as directory:
+        async with running_bench(directory) as bench:
+            yield bench
 
 
 def worker_of(bench: Bench, context: PodContext, assignments: Assignments) -> Worker:
