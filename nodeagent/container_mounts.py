@@ -41,7 +41,7 @@ def volume_mounts(
                 raise
             raise ContainerConfigError(f"failed to prepare subPath: {error}") from error
         readonly = bool(each.get("readOnly")) or fixed
-        mounts.append(Mount(source, each["mountPath"], readonly, propagation))
+        mounts.append(Mount(source, each["mountPath"], readonly, propagation, binds.kept(source)))
     return mounts
 
 

@@ -90,6 +90,7 @@ def clear_node(
         steps += [(uid, network.teardown) for uid in network.leftovers() - claims.pods]
     steps += [(uid, cgroups.remove_stray) for uid in cgroups.existing() - claims.pods]
     steps += [(uid, sandboxes.remove_files) for uid in sandboxes.known() - claims.pods]
+    steps += [(uid, sandboxes.remove_binds) for uid in sandboxes.known() & claims.pods]
     for uid in store.known() - claims.pods:
         steps += [(uid, volumes.teardown), (uid, store.remove)]
     steps += [

@@ -126,6 +126,13 @@ class Sandboxes:
         unmount_below(self._run_dir / "pods" / uid)
         shutil.rmtree(self._run_dir / "pods" / uid, ignore_errors=True)
 
+    def remove_binds(self, uid: str) -> None:
+        """Remove what an agent that died while it started a container of the pod had mounted for that; repeatable."""
+        directory = self._run_dir / "pods" / uid / "binds"
+        if directory.exists():
+            unmount_below(directory)
+            shutil.rmtree(directory)
+
     def known(self) -> set[str]:
         """Uids of all pods that have files here."""
         directory = self._run_dir / "pods"

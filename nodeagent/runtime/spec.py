@@ -28,15 +28,17 @@ _PROPAGATION = {"HostToContainer": "rslave", "Bidirectional": "rshared"}
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """One bind mount into the container; ``propagation`` in Kubernetes' words."""
+    """One bind mount into the container; ``propagation`` in Kubernetes' words, ``kept`` further mount options."""
 
     source: Path
     target: str
     readonly: bool = False
     propagation: str = "None"
+    kept: Sequence[str] = ()
 
     def oci(self) -> KubeObject:
         options = ["rbind", _PROPAGATION.get(self.propagation, "rprivate"), "ro" if self.readonly else "rw"]
+        options += self.kept
         return {"destination": self.target, "type": "bind", "source": str(self.source), "options": options}
 
 

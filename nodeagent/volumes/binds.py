@@ -14,6 +14,8 @@ from nodeagent.isolation.mounts import bind, unbind
 from nodeagent.isolation.ranges import PodUsers
 from nodeagent.volumes.subpath import open_subpath
 
+_LOCKED = {"nosuid": os.ST_NOSUID, "nodev": os.ST_NODEV, "noexec": os.ST_NOEXEC}
+
 
 class ContainerBinds:
     """Mounts for one container's start, below ``directory``, which nobody else uses. Methods block."""
@@ -34,6 +36,13 @@ class ContainerBinds:
             finally:
                 os.close(descriptor)
         return self._bind(source, propagate) if self._users is not None else source
+
+    def kept(self, place: Path) -> tuple[str, ...]:
+        """Options of the mount at ``place`` that a user namespace can't drop, and that have to be said again there."""
+        if self._users is None:
+            return ()
+        flags = os.statvfs(place).f_flag
+        return tuple(name for name, flag in _LOCKED.items() if flags & flag)
 
     def release(self) -> None:
         """Take all places away; repeatable. Raises OSError."""
