@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+import subprocess
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -38,7 +39,6 @@ from nodeagent.volumes.mounts import unmount_below
 from nodeagent.volumes.payload import AssignedObjects
 
 DEADLINE_S = 15.0
-PROGRAMS = ["sh", "sleep", "cat", "echo", "kill", "touch", "test", "httpd", "rm", "dd", "true", "ps", "grep", "stty"]
 
 
 @dataclass(frozen=True)
@@ -143,6 +143,7 @@ class Node:
         volumes: PodVolumes | None = None,
         user_namespaces: UserNamespaceMode = "auto",
         images: Images | None = None,
+        objects: AssignedObjects | None = None,
     ) -> None:
         run_dir, data_dir = directory / "run", directory / "data"
         data_dir.mkdir(exist_ok=True)
@@ -165,7 +166,7 @@ class Node:
             containers=self.containers,
             cgroups=cgroups,
             sandboxes=sandboxes,
-            objects=NoObjects(),
+            objects=objects or NoObjects(),
             environment=lambda pod, container: [],
             node=NodeFacts("127.0.0.1", 1 << 30, swap_accounting=False, seccomp=data_dir),
             executor=executor,
@@ -176,7 +177,7 @@ class Node:
             containers=self.containers,
             sandboxes=sandboxes,
             cgroups=cgroups,
-            objects=NoObjects(),
+            objects=objects or NoObjects(),
             store=PodStore(data_dir / "pods", run_dir / "records"),
             executor=executor,
             node=NodeIdentity("127.0.0.1", "runc"),
@@ -216,15 +217,22 @@ class Bench:
         return self.nodes[-1]
 
 
+def _fill_layer(layer: Path) -> None:
+    """A root file system with all programs that busybox has."""
+    for name in ("bin", "dev", "proc", "sys", "tmp", "etc"):
+        (layer / name).mkdir(parents=True)
+    shutil.copy("/bin/busybox", layer / "bin/busybox")
+    applets = subprocess.run(["/bin/busybox", "--list"], check=True, capture_output=True, text=True).stdout.split()
+    for name in applets:
+        if name != "busybox":
+            os.link(layer / "bin/busybox", layer / "bin" / name)
+
+
 @asynccontextmanager
 async def running_bench(directory: Path) -> AsyncIterator[Bench]:
     """A bench that leaves nothing behind."""
     layer = directory / "images/layers/0"
-    for name in ("bin", "dev", "proc", "sys", "tmp", "etc"):
-        (layer / name).mkdir(parents=True)
-    shutil.copy("/bin/busybox", layer / "bin/busybox")
-    for name in PROGRAMS:
-        os.link(layer / "bin/busybox", layer / "bin" / name)
+    _fill_layer(layer)
     cgroups = PodCgroups(f"flotilla-test-{os.urandom(4).hex()}", detect())
     cgroups.ensure_parents()
     bench = Bench(directory, cgroups, layer)
@@ -263,6 +271,14 @@ def is_ready(worker: PodWorker) -> bool:
 def deleted(pod: KubeObject, grace_s: int = 5) -> KubeObject:
     gone = {"deletionTimestamp": "2026-01-01T00:00:00Z", "deletionGracePeriodSeconds": grace_s}
     return {**pod, "metadata": {**pod["metadata"], **gone}}
+
+
+async def shell(node: Node, worker: PodWorker, script: str, *, container: str = "main") -> str:
+    """What a script prints in a running container, exit code 0 or not."""
+    run = worker.state.container(container).record.run
+    assert run is not None
+    completed = await node.containers.execute(run.id, ["sh", "-c", script], timeout_s=10, limit_bytes=1 << 20)
+    return completed.output
 
 
 def pid_of(node: Node, worker: PodWorker) -> int:
