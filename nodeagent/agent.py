@@ -112,9 +112,9 @@ def prepare_directories(settings: AgentSettings, current_boot: str) -> None:
     """
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     settings.run_dir.mkdir(parents=True, exist_ok=True)
-    pods = settings.data_dir / "pods"
-    pods.mkdir(exist_ok=True)
-    pods.chmod(0o700)
+    for private in (settings.data_dir / "pods", settings.data_dir / "logs"):
+        private.mkdir(exist_ok=True)
+        private.chmod(0o700)
     note = settings.data_dir / "boot-id"
     if not note.exists() or note.read_text(encoding="ascii") != current_boot:
         forget_boot(settings.run_dir)

@@ -46,7 +46,12 @@ def mount_rootfs(layers: Sequence[Path], *, directory: Path, users: PodUsers | N
     upper, work, merged = directory / "upper", directory / "work", directory / "merged"
     if merged.exists() and os.path.ismount(merged):
         return merged
-    directory.mkdir(mode=0o711, parents=True, exist_ok=True)
+    directory.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+    directory.mkdir(mode=0o700, exist_ok=True)
+    if users:
+        # The pod's root, and no one else, has to come by here before it is in its own root file system.
+        os.chown(directory, 0, users.first_id)
+        directory.chmod(0o710)
     _write_lease(layers, directory)
     if not upper.exists():
         _make_upper(upper, layers[-1], first_id=users.first_id if users else 0)
