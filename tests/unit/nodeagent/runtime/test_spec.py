@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from flotilla.api.objects import KubeObject
+from nodeagent.isolation.ranges import PodUsers
 from nodeagent.runtime.errors import ContainerConfigError
 from nodeagent.runtime.spec import BundleRequest, ImageDefaults, Mount, arguments_of, build_spec
 from nodeagent.runtime.users import User
@@ -40,6 +41,17 @@ def request_of(container: KubeObject | None = None, spec: KubeObject | None = No
 
 def mounts(config: KubeObject) -> dict[str, KubeObject]:
     return {mount["destination"]: mount for mount in config["mounts"]}
+
+
+def test_users_of_the_pods_own() -> None:
+    """The pod's user namespace is joined and mapped; a pod with the node's users names none."""
+    linux = build_spec(request_of(users=PodUsers(1879048192, "/run/userns/u")))["linux"]
+    assert {"type": "user", "path": "/run/userns/u"} in linux["namespaces"]
+    mapping = {"containerID": 0, "hostID": 1879048192, "size": 65536}
+    assert linux["uidMappings"] == linux["gidMappings"] == [mapping]
+    plain = build_spec(request_of())["linux"]
+    assert "uidMappings" not in plain
+    assert "user" not in {each["type"] for each in plain["namespaces"]}
 
 
 def test_the_process() -> None:
