@@ -24,8 +24,9 @@ from controlplane.api.operations import Operations
 from controlplane.api.server import ApiServer, ServerTls
 from controlplane.api.service_addresses import ServiceAddresses
 from controlplane.autoscaler import build_autoscaler
+from controlplane.autoscaler.figures import Figures
+from controlplane.autoscaler.prometheus import PrometheusQueries
 from controlplane.autoscaler.resource_metrics import ResourceMetrics
-from controlplane.autoscaler.samples import SampleStore
 from controlplane.controllers import build_controllers
 from controlplane.dispatcher.service import DispatcherServer
 from controlplane.election import Election
@@ -85,14 +86,14 @@ class Server:
         self._addresses = ServiceAddresses(self._cache, network=settings.service_cidr)
         self._operations = Operations(self._store, self._cache, addresses=self._addresses)
         self._fenced = Operations(FencedStore(self._store, self._election), self._cache, addresses=self._addresses)
-        self._samples = SampleStore()
+        self._figures = Figures(queries=PrometheusQueries(settings.prometheus))
         self._recorder = EventRecorder(self._operations, self._cache, component="flotilla")
         self._dispatcher = DispatcherServer(
             self._cache,
             self._operations,
             recorder=self._recorder,
             pki=self._pki,
-            samples=self._samples,
+            figures=self._figures,
             election=self._election,
             settings=settings,
         )
@@ -105,7 +106,7 @@ class Server:
             authorizer=GroupAuthorizer(),
             logs=self._dispatcher.tunnels,
             streams=self._dispatcher.tunnels,
-            metrics=ResourceMetrics(self._cache, self._samples),
+            metrics=ResourceMetrics(self._cache, self._figures.samples),
         )
 
     async def drain(self) -> None:
@@ -183,7 +184,7 @@ class Server:
             signer=self._pki.sign_client_request,
         )
         scheduler = Scheduler(self._cache, self._fenced, self._recorder)
-        autoscaler = build_autoscaler(self._cache, self._fenced, self._recorder, self._samples)
+        autoscaler = build_autoscaler(self._cache, self._fenced, self._recorder, self._figures)
         async with asyncio.TaskGroup() as tasks:
             for part in (*controllers, scheduler, autoscaler):
                 tasks.create_task(part.run(), name=part.name)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSettings:
-    """Addresses are ``host:port``, CIDRs IPv4 networks, times seconds."""
+    """Addresses are ``host:port``, CIDRs IPv4 networks, times seconds; ``prometheus`` is a URL."""
 
     data_dir: Path
     pki_dir: Path
@@ -21,3 +21,4 @@ class ServerSettings:
     cluster_domain: str
     node_grace_s: float
     identity: str
+    prometheus: str = ""

@@ -15,6 +15,7 @@ import gc
 import logging
 import os
 import signal
+import time
 from collections.abc import Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import flotilla
-from flotilla.api.objects import encode, name_of, namespace_of, uid_of
+from flotilla.api.objects import KubeObject, encode, name_of, namespace_of, uid_of
 from flotilla.descriptors import raise_descriptor_limit
 from nodeagent.assigned import ObjectKey
 from nodeagent.checkpoint import Checkpoint, Checkpointer
@@ -39,8 +40,10 @@ from nodeagent.network.pod_network import PodNetwork, PodNetworkError, pod_link_
 from nodeagent.network.services import ServiceTable
 from nodeagent.node_facts import allocatable_of, node_object, own_address, read_machine
 from nodeagent.node_parts import build_parts
+from nodeagent.pod_events import pod_event
 from nodeagent.runtime.processes import boot_id
 from nodeagent.sandbox import ClusterFacts
+from nodeagent.scraping.scraper import ApplicationScraper
 from nodeagent.service_sync import ServiceSync
 from nodeagent.session import ServerSession
 from nodeagent.settings import AgentSettings
@@ -156,6 +159,7 @@ class Agent:
         logs = LogReader(self._worker, self._parts.starter)
         self._tunnels = Tunnels(self._worker, self._parts.containers, logs)
         self._sampler = Sampler(self._parts.layout)
+        self._scraper = ApplicationScraper(warn=self._warn_of_page, wall_clock=time.time)
         self._files = IdentityFiles(settings.data_dir / "pki", ca_file=settings.ca_file)
         self._identity: Identity | None = None
         self._sessions = [self._session(server) for server in settings.servers]
@@ -175,7 +179,7 @@ class Agent:
         """Run until cancelled, which leaves all containers running."""
         asyncio.get_running_loop().set_default_executor(self._executor)
         listener = MetricsListener(
-            self._settings.metrics_listen, scrape=self._scraper(), healthy=lambda: self._group is not None
+            self._settings.metrics_listen, scrape=self._exposition(), healthy=lambda: self._group is not None
         )
         await self._take_over()
         await listener.start()
@@ -189,6 +193,7 @@ class Agent:
             await listener.stop()
             self._parts.containers.close()
             self._sampler.close()
+            await self._scraper.close()
             await self._parts.images.close()
 
     def _running_parts(self) -> dict[str, Coroutine[Any, Any, None]]:
@@ -305,6 +310,9 @@ class Agent:
             await self._connect(facts)
             self._checkpointer.changed()
 
+    def interested(self, interest: pb.MetricInterest) -> None:
+        self._scraper.interested({each.namespace: each.series for each in interest.namespaces})
+
     def open_tunnel(self, request: pb.TunnelRequest, channel: Any) -> None:
         if self._group is not None:
             self._group.create_task(self._tunnels.serve(request, channel), name=f"tunnel {request.tunnel_id}")
@@ -350,13 +358,17 @@ class Agent:
     def _checkpoint_contents(self) -> tuple[bytes, bytes]:
         return self._checkpoint.encode(self.assignments, self._facts)
 
-    def _scraper(self) -> Any:
+    def _exposition(self) -> Any:
         series = registry(lambda: self._sampler.newest, self._parts.layout, link_of=pod_link_name)
         return lambda: exposition(series)
 
     def _sampled(self, newest: Round) -> None:
-        self._uplink.sampled(newest)
+        self._uplink.sampled(newest, self._scraper.round())
         self._sampler.track(self._worker.running())
+        self._scraper.track(self._worker.addresses())
+
+    def _warn_of_page(self, pod: KubeObject, message: str) -> None:
+        self._uplink.event(pod_event(pod, "Warning", "FailedScrape", message))
 
     def _images_in_use(self) -> set[str]:
         return {container["image"] for worker in self._worker.pods() for container in containers_of(worker.pod)}

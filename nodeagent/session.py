@@ -42,6 +42,9 @@ class NodeSide(Protocol):
     async def welcomed(self, welcome: pb.Welcome) -> None:
         """A server has said what the cluster looks like; the node's network is ready when this returns."""
 
+    def interested(self, interest: pb.MetricInterest) -> None:
+        """The leader says what to look for on the metrics pages of pods."""
+
     def open_tunnel(self, request: pb.TunnelRequest, channel: Any) -> None:
         """A server wants a tunnel, to be opened on the session's channel."""
 
@@ -151,6 +154,9 @@ class ServerSession:
                     self._cursor.statuses.acknowledged(message.status_ack.sequence)
             case "tunnel_request":
                 self._node.open_tunnel(message.tunnel_request, channel)
+            case "metric_interest":
+                if self.leader:
+                    self._node.interested(message.metric_interest)
             case "shutdown":
                 raise SessionEndedError(f"the server shuts down: {message.shutdown.reason}")
             case other:

@@ -14,6 +14,7 @@ from typing import Protocol
 from flotilla.api.objects import KubeObject, encode
 from nodeagent.metrics.sampler import Round
 from nodeagent.pod_events import PodEvent
+from nodeagent.scraping.scraper import ApplicationRound
 from nodeagent.status_reporter import StatusCursor, StatusReport, StatusReporter
 from protos import dispatcher_pb2 as pb
 
@@ -38,6 +39,7 @@ class Uplink:
         self.statuses = StatusReporter(self.wake)
         self.carriers: list[Carrier] = []
         self.round: Round | None = None
+        self.applications: ApplicationRound | None = None
         self.node_status: KubeObject = {}
         self._events: deque[PodEvent] = deque(maxlen=EVENT_LIMIT)
 
@@ -51,9 +53,9 @@ class Uplink:
         self._events.append(event)
         self.wake()
 
-    def sampled(self, newest: Round) -> None:
-        """Send a round of samples, if the leader listens: an old one is of no use to anyone."""
-        self.round = newest
+    def sampled(self, newest: Round, applications: ApplicationRound | None = None) -> None:
+        """Send a round of samples, and what pods say, if the leader listens: an old one is of no use to anyone."""
+        self.round, self.applications = newest, applications
         self.wake()
 
     def node_changed(self, status: KubeObject) -> None:
@@ -84,6 +86,8 @@ class UplinkCursor:
     statuses: StatusCursor
     _round: Round | None = field(default=None)
     _generation: int = -1
+    _applications_generation: int = -1
+    _offered: frozenset[tuple[str, str, bool]] = frozenset()
     _node_status: KubeObject = field(default_factory=dict)
 
     def take(self, now_s: float, *, samples: bool) -> tuple[list[pb.AgentMessage], float | None]:
@@ -101,9 +105,27 @@ class UplinkCursor:
         newest = self.uplink.round
         if samples and newest is not None and newest is not self._round:
             self._round = newest
+            messages += self._applications()
             messages.append(pb.AgentMessage(samples=samples_of(newest, whole=newest.generation != self._generation)))
             self._generation = newest.generation
         return messages, due_s
+
+    def _applications(self) -> list[pb.AgentMessage]:
+        """What pods say of themselves goes before the containers' samples, which bring up the autoscalers."""
+        newest = self.uplink.applications
+        if newest is None:
+            return []
+        whole = newest.generation != self._applications_generation
+        self._applications_generation = newest.generation
+        messages = [pb.AgentMessage(application_samples=application_samples_of(newest, whole=whole))]
+        if newest.offered != self._offered:
+            self._offered = newest.offered
+            metrics = [
+                pb.OfferedMetric(namespace=namespace, name=name, cumulative=grows)
+                for namespace, name, grows in sorted(newest.offered)
+            ]
+            messages.append(pb.AgentMessage(offered_metrics=pb.OfferedMetrics(metrics=metrics)))
+        return messages
 
 
 def status_batch(reports: Sequence[StatusReport]) -> pb.PodStatusBatch:
@@ -156,4 +178,26 @@ def samples_of(newest: Round, *, whole: bool) -> pb.Samples:
         start_time_unix_s=columns.start_time_unix_s,
         node_cpu_usage_ns=newest.machine.cpu_usage_ns,
         node_memory_working_set_bytes=newest.machine.memory_working_set_bytes,
+    )
+
+
+def application_samples_of(newest: ApplicationRound, *, whole: bool) -> pb.ApplicationSamples:
+    """A round of pods' own series as it travels; ``whole`` names them, which is needed when they have changed."""
+    series = [
+        pb.SeriesKey(
+            namespace=each.namespace,
+            pod=each.pod,
+            pod_uid=each.uid,
+            name=each.name,
+            cumulative=each.cumulative,
+            labels=dict(each.labels),
+        )
+        for each in (newest.series if whole else ())
+    ]
+    return pb.ApplicationSamples(
+        time_unix_s=newest.time_unix_s,
+        series=series,
+        generation=newest.generation,
+        scraped_unix_s=newest.scraped_unix_s,
+        values=newest.values,
     )

@@ -107,6 +107,12 @@ class Worker:
                     )
         return found
 
+    def addresses(self) -> list[tuple[KubeObject, str]]:
+        """Every pod that has an address, with it."""
+        return [
+            (worker.pod, worker.state.sandbox.ip) for worker in self._pods.values() if worker.state.sandbox is not None
+        ]
+
     def _resize_problem(self, pod: KubeObject) -> ResizeProblem | None:
         others = [worker.pod for worker in self._pods.values() if not worker.over]
         return resize_problem(pod, others, self._allocatable)

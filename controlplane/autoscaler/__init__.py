@@ -9,7 +9,7 @@ out. What comes before is the dispatcher, which hands samples in; what comes aft
 from __future__ import annotations
 
 from controlplane.autoscaler.controller import Autoscaler
-from controlplane.autoscaler.samples import SampleStore
+from controlplane.autoscaler.figures import Figures
 from controlplane.reconcile.clock import Clock, utc_now
 from controlplane.reconcile.events import EventRecorder
 from controlplane.reconcile.objects import Objects
@@ -17,7 +17,7 @@ from controlplane.store.cache import Cache
 
 
 def build_autoscaler(
-    cache: Cache, objects: Objects, recorder: EventRecorder, samples: SampleStore, *, clock: Clock = utc_now
+    cache: Cache, objects: Objects, recorder: EventRecorder, figures: Figures, *, clock: Clock = utc_now
 ) -> Autoscaler:
     """The autoscaler, to be run while this server leads; ``recorder.run()`` is the caller's to run."""
-    return Autoscaler(cache, objects, recorder, samples, clock=clock)
+    return Autoscaler(cache, objects, recorder, figures, clock=clock)

@@ -71,12 +71,17 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """The replicas that a metric asks for, and what was measured: of the pods that count, before any assumption."""
+    """The replicas that a metric asks for, and what was measured: of the pods that count, before any assumption.
+
+    ``average_value`` and ``total`` (of a metric that is one number for the whole target) are in the metric's unit:
+    thousandths, or bytes.
+    """
 
     replicas: int
     average_value: int
     utilization: int | None
     ratio: float
+    total: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +151,7 @@ def _replicas(
 ) -> int:
     dampened = bool(groups.unready) and ratio > 1.0
     if not dampened and not groups.missing:
-        return current if tolerance.contains(ratio) else _ceiling(ratio * len(groups.counted))
+        return current if tolerance.contains(ratio) else rounded_up(ratio * len(groups.counted))
     assumed = dict(values)
     if ratio < 1.0:
         assumed |= {pod.name: measure.full(pod) for pod in groups.missing}
@@ -157,13 +162,13 @@ def _replicas(
     adjusted = measure.ratio(assumed)
     if tolerance.contains(adjusted) or (ratio < 1.0 < adjusted) or (adjusted < 1.0 < ratio):
         return current
-    replicas = _ceiling(adjusted * len(assumed))
+    replicas = rounded_up(adjusted * len(assumed))
     turned = replicas > current if adjusted < 1.0 else replicas < current
     return current if turned else replicas
 
 
-def _ceiling(value: float) -> int:
-    """Rounded up, forgiving the last bits of floating point: 1.1 × 10 is 11, not 12."""
+def rounded_up(value: float) -> int:
+    """A count, rounded up, forgiving the last bits of floating point: 1.1 × 10 is 11, not 12."""
     return math.ceil(round(value, 9))
 
 

@@ -9,24 +9,28 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from controlplane.autoscaler.decision import Bounds, Decision, Explanation, Measured, decide
+from controlplane.autoscaler.figures import Figures
 from controlplane.autoscaler.measuring import Measurer
+from controlplane.autoscaler.memory import Memory
+from controlplane.autoscaler.metrics import ResourceMetric, TotalMetric, read_metric
 from controlplane.autoscaler.pods import PodReader, pods_of
 from controlplane.autoscaler.readiness import ReadinessTracker
-from controlplane.autoscaler.samples import SampleStore
 from controlplane.autoscaler.stabilization import History, behavior_of
 from controlplane.autoscaler.status import next_status, worth_writing
 from controlplane.autoscaler.target import Target, TargetError, find_target, refers_to
+from controlplane.autoscaler.total_reader import TotalReader
 from controlplane.reconcile.clock import Clock
 from controlplane.reconcile.controller import Controller, ObjectKey
 from controlplane.reconcile.events import EventRecorder
 from controlplane.reconcile.failures import Failure, classify
 from controlplane.reconcile.objects import Objects
 from controlplane.reconcile.own_writes import OwnWrites
-from controlplane.reconcile.result import DONE, Result
+from controlplane.reconcile.result import DONE, Result, after
 from controlplane.store.cache import Cache, CacheEvent, Entry
+from flotilla.api.autoscaling_options import read_options
 from flotilla.api.errors import ApiError
 from flotilla.api.objects import KubeObject, format_time, namespace_of, uid_of
 from flotilla.api.registry import Registry, Resource
@@ -37,25 +41,13 @@ MANAGER = "horizontal-pod-autoscaler"
 EVALUATE_EVERY_S = 0.95  # a little less than the agents' second, so that jitter never costs a whole round
 WORKERS = 4
 LONGEST_WAIT_S = 3.0
+EVALUATE_ANYWAY_S = 15.0  # where no samples arrive, which has to be told
 
 
 def followed(registry: Registry) -> tuple[Resource, ...]:
     """Autoscalers, pods, and whatever can be scaled, kinds that users have defined included."""
     scalable = {resource.hub: None for resource in registry.all() if "scale" in resource.subresources}
     return (HORIZONTAL_POD_AUTOSCALERS, PODS, *scalable)
-
-
-@dataclass(slots=True)
-class _Memory:
-    """What is remembered of one autoscaler between evaluations."""
-
-    uid: str
-    target_uid: str
-    history: History
-    nodes: set[str] = field(default_factory=set)
-    evaluated_s: float = float("-inf")
-    waiting_since_s: float | None = None
-    written_s: float = float("-inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +66,21 @@ class AutoscalerReconciler:
     """Keys are namespace and name of the HPA."""
 
     def __init__(
-        self, cache: Cache, objects: Objects, recorder: EventRecorder, samples: SampleStore, *, clock: Clock
+        self, cache: Cache, objects: Objects, recorder: EventRecorder, figures: Figures, *, clock: Clock
     ) -> None:
         self._cache = cache
         self._objects = objects
         self._recorder = recorder
         self._clock = clock
         self._readiness = ReadinessTracker(clock)
-        self._measurer = Measurer(PodReader(samples, self._readiness), clock)
-        self._memories: dict[ObjectKey, _Memory] = {}
+        self._figures = figures
+        self._measurer = Measurer(
+            PodReader(figures.samples, figures.applications, self._readiness),
+            TotalReader(cache, figures.applications, figures.queries),
+            clock,
+        )
+        self._memories: dict[ObjectKey, Memory] = {}
+        self._asked_for: dict[ObjectKey, frozenset[str]] = {}
         self._own_writes: OwnWrites[ObjectKey] = OwnWrites(cache)
         self._pods_moved = False
 
@@ -110,23 +108,36 @@ class AutoscalerReconciler:
             for memory in self._memories.values():
                 memory.nodes = {pod.node for pod in pods_of(self._cache, memory.target_uid)}
         for key, memory in self._memories.items():
-            if not memory.nodes.isdisjoint(nodes):
+            if memory.everywhere or not memory.nodes.isdisjoint(nodes):
                 yield key, memory.evaluated_s + EVALUATE_EVERY_S - now_s
 
     async def reconcile(self, key: ObjectKey) -> Result:
         """Evaluate one autoscaler."""
         await self._own_writes.catch_up(key)
         entry = self._cache.get(HORIZONTAL_POD_AUTOSCALERS, *key)
+        self._follow(key, entry.obj if entry is not None else None)
         if entry is None:
             self._memories.pop(key, None)
             return DONE
         outcome = await self._evaluate(key, entry.obj)
-        if outcome is None:
-            return DONE
-        await self._report(key, entry, outcome)
-        if outcome.error is not None:
-            raise outcome.error
-        return DONE
+        if outcome is not None:
+            await self._report(key, entry, outcome)
+            if outcome.error is not None:
+                raise outcome.error
+        return after(EVALUATE_ANYWAY_S)
+
+    def _follow(self, key: ObjectKey, autoscaler: KubeObject | None) -> None:
+        """Have what this autoscaler takes its numbers from brought here; nothing if it is gone."""
+        specs = autoscaler["spec"]["metrics"] if autoscaler is not None else ()
+        metrics = [read_metric(spec) for spec in specs]
+        names = frozenset(metric.name for metric in metrics if not isinstance(metric, ResourceMetric))
+        self._figures.queries.follow(key, autoscaler)
+        if names != self._asked_for.get(key, frozenset()):
+            self._asked_for[key] = names
+            wanted = [(namespace, name) for (namespace, _), each in self._asked_for.items() for name in each]
+            self._figures.interest.want(wanted)
+        if not names:
+            self._asked_for.pop(key, None)
 
     async def _evaluate(self, key: ObjectKey, autoscaler: KubeObject) -> _Outcome | None:
         """None if the next samples are to be waited for."""
@@ -142,7 +153,11 @@ class AutoscalerReconciler:
             return None
         memory.evaluated_s = now_s
         behavior = behavior_of(autoscaler["spec"])
-        measured = self._measurer.measure(autoscaler["spec"]["metrics"], pods, behavior, current=target.replicas)
+        measured = memory.with_fallbacks(
+            self._measurer.measure(autoscaler, pods, behavior, current=target.replicas),
+            read_options(autoscaler)[0].fallback,
+            now_s=now_s,
+        )
         decision = self._ambiguous(target, memory) or decide(
             measured,
             memory.history,
@@ -153,18 +168,19 @@ class AutoscalerReconciler:
         )
         return await self._carry_out(key, autoscaler, target, measured, decision)
 
-    def _remember(self, key: ObjectKey, autoscaler: KubeObject, target: Target) -> _Memory:
+    def _remember(self, key: ObjectKey, autoscaler: KubeObject, target: Target) -> Memory:
         now_s = asyncio.get_running_loop().time()
         memory = self._memories.get(key)
         if memory is None or memory.uid != uid_of(autoscaler):
-            memory = _Memory(uid_of(autoscaler), "", History.seeded(target.replicas, now_s=now_s))
+            memory = Memory(uid_of(autoscaler), "", History.seeded(target.replicas, now_s=now_s))
             self._memories[key] = memory
+        memory.everywhere = any(isinstance(read_metric(spec), TotalMetric) for spec in autoscaler["spec"]["metrics"])
         if memory.target_uid != target.entry.uid:
             memory.target_uid = target.entry.uid
             self._pods_moved = True
         return memory
 
-    def _waits(self, memory: _Memory, pods: Sequence[Entry], *, now_s: float) -> bool:
+    def _waits(self, memory: Memory, pods: Sequence[Entry], *, now_s: float) -> bool:
         """Whether figures are inconsistent for the moment, and have not been for long."""
         if not self._measurer.reader.settling(pods, now=self._clock()):
             memory.waiting_since_s = None
@@ -173,7 +189,7 @@ class AutoscalerReconciler:
             memory.waiting_since_s = now_s
         return now_s - memory.waiting_since_s < LONGEST_WAIT_S
 
-    def _ambiguous(self, target: Target, memory: _Memory) -> Decision | None:
+    def _ambiguous(self, target: Target, memory: Memory) -> Decision | None:
         """Two autoscalers on one target would undo each other's decisions: neither acts."""
         scalers = [scaler.name for scaler in self._scalers_of(target.entry.obj)]
         if len(scalers) < 2:
@@ -282,10 +298,10 @@ class Autoscaler:
     name = MANAGER
 
     def __init__(
-        self, cache: Cache, objects: Objects, recorder: EventRecorder, samples: SampleStore, *, clock: Clock
+        self, cache: Cache, objects: Objects, recorder: EventRecorder, figures: Figures, *, clock: Clock
     ) -> None:
-        self._samples = samples
-        self._reconciler = AutoscalerReconciler(cache, objects, recorder, samples, clock=clock)
+        self._figures = figures
+        self._reconciler = AutoscalerReconciler(cache, objects, recorder, figures, clock=clock)
         self._controller: Controller[ObjectKey] = Controller(
             self.name, self._reconciler, cache=cache, resources=lambda: followed(cache.registry), workers=WORKERS
         )
@@ -295,13 +311,20 @@ class Autoscaler:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._controller.run(), name=self.name)
             tasks.create_task(self._follow_samples(), name=f"{self.name} samples")
+            tasks.create_task(self._follow_queries(), name=f"{self.name} queries")
+            tasks.create_task(self._figures.queries.run(), name=f"{self.name} Prometheus")
 
     async def _follow_samples(self) -> None:
         clock = asyncio.get_running_loop().time
         while True:
-            nodes = await self._samples.arrivals()
+            nodes = await self._figures.samples.arrivals()
             for key, delay_s in self._reconciler.due(nodes, now_s=clock()):
                 self._controller.queue.add_after(key, delay_s)
+
+    async def _follow_queries(self) -> None:
+        while True:
+            for key in await self._figures.queries.arrivals():
+                self._controller.queue.add(key)
 
 
 def _bounds(autoscaler: KubeObject) -> Bounds:

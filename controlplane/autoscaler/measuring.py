@@ -7,9 +7,8 @@ acted upon with the second sample that shows it, a single spike never.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from controlplane.autoscaler.calculator import (
     DEFAULT_TOLERANCE,
@@ -20,37 +19,48 @@ from controlplane.autoscaler.calculator import (
 )
 from controlplane.autoscaler.columns import Span
 from controlplane.autoscaler.decision import Measured
-from controlplane.autoscaler.metrics import ResourceMetric, UnsupportedMetricError, read_metric
+from controlplane.autoscaler.metrics import Metric, PodMetric, ResourceMetric, TotalMetric, read_metric
 from controlplane.autoscaler.pods import INTERVAL_BEFORE, LAST_INTERVAL, LAST_TWO, PodReader, PodState
 from controlplane.autoscaler.samples import WINDOW
 from controlplane.autoscaler.stabilization import Behavior
+from controlplane.autoscaler.total_reader import TotalReader
+from controlplane.autoscaler.totals import replicas_for_total
 from controlplane.reconcile.clock import Clock
+from flotilla.api.objects import KubeObject
 
 FAR_OVER = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Measurer:
-    """Measures the pods of one target."""
+    """Measures the pods of one target, and what else its metrics name."""
 
     reader: PodReader
+    totals: TotalReader
     clock: Clock
 
     def measure(
-        self, specs: Sequence[Mapping[str, Any]], pods: Sequence[PodState], behavior: Behavior, *, current: int
+        self, autoscaler: KubeObject, pods: Sequence[PodState], behavior: Behavior, *, current: int
     ) -> list[Measured]:
-        """Each metric's outcome, in order; ``current`` is the target's scale."""
-        return [self._measure(spec, pods, behavior, current=current) for spec in specs]
+        """The outcome of each of the autoscaler's metrics, in order; ``current`` is the target's scale."""
+        metrics = [read_metric(spec) for spec in autoscaler["spec"]["metrics"]]
+        return [self._measure(metric, autoscaler, pods, _tolerance(behavior), current=current) for metric in metrics]
 
     def _measure(
-        self, spec: Mapping[str, Any], pods: Sequence[PodState], behavior: Behavior, *, current: int
+        self,
+        metric: Metric,
+        autoscaler: KubeObject,
+        pods: Sequence[PodState],
+        tolerance: Tolerance,
+        *,
+        current: int,
     ) -> Measured:
         try:
-            metric = read_metric(spec)
-        except UnsupportedMetricError as error:
-            return Measured(spec["type"], reason=error.reason, message=str(error))
-        try:
-            proposal = _Measurement(self, metric, pods, _tolerance(behavior), current).proposal()
+            if isinstance(metric, TotalMetric):
+                total, ready = self.totals.read(metric, autoscaler), self.reader.ready_count(pods)
+                proposal = replicas_for_total(total, metric.target, current=current, ready=ready, tolerance=tolerance)
+            else:
+                proposal = _Measurement(self, metric, pods, tolerance, current).proposal()
         except MetricError as error:
             return Measured(metric.title, reason=metric.failure_reason, message=metric.failure(error))
         return Measured(metric.title, proposal, metric.status(proposal))
@@ -59,29 +69,32 @@ class Measurer:
 @dataclass(frozen=True, slots=True)
 class _Measurement:
     measurer: Measurer
-    metric: ResourceMetric
+    metric: PodMetric
     pods: Sequence[PodState]
     tolerance: Tolerance
     current: int
 
     def proposal(self) -> Proposal:
-        return self._over(LAST_TWO if self.metric.resource == "cpu" and self._is_urgent() else WINDOW)
+        metric = self.metric
+        if isinstance(metric, ResourceMetric) and metric.resource == "cpu" and self._is_urgent(metric):
+            return self._over(LAST_TWO)
+        return self._over(WINDOW)
 
-    def _is_urgent(self) -> bool:
+    def _is_urgent(self, metric: ResourceMetric) -> bool:
         try:
             least = min(self._over(LAST_INTERVAL).ratio, self._over(INTERVAL_BEFORE).ratio)
         except MetricError:
             return False
         if least > FAR_OVER:
             return True
-        return least > 1.0 + self.tolerance.up and self.measurer.reader.saturated(self.pods, self.metric)
+        return least > 1.0 + self.tolerance.up and self.measurer.reader.saturated(self.pods, metric)
 
     def _over(self, span: Span) -> Proposal:
         return replicas_for(
             self.measurer.reader.facts(self.pods, self.metric, span=span),
             self.metric.target,
             current=self.current,
-            is_cpu=self.metric.resource == "cpu",
+            is_cpu=isinstance(self.metric, ResourceMetric) and self.metric.resource == "cpu",
             tolerance=self.tolerance,
             now=self.measurer.clock(),
         )

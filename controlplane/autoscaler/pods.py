@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
+from controlplane.autoscaler.applications import ApplicationMetrics
 from controlplane.autoscaler.calculator import PodFacts, Sample
 from controlplane.autoscaler.columns import Span, Usage
-from controlplane.autoscaler.metrics import ResourceMetric
+from controlplane.autoscaler.metrics import PodMetric, PodsMetric, ResourceMetric
 from controlplane.autoscaler.readiness import ReadinessTracker
 from controlplane.autoscaler.samples import WINDOW, SampleStore
 from controlplane.store.cache import Cache, Entry
@@ -64,12 +65,22 @@ class PodReader:
     """Reads facts about pods for one metric at a time."""
 
     samples: SampleStore
+    applications: ApplicationMetrics
     readiness: ReadinessTracker
 
-    def facts(self, pods: Sequence[PodState], metric: ResourceMetric, *, span: Span = WINDOW) -> list[PodFacts]:
+    def facts(self, pods: Sequence[PodState], metric: PodMetric, *, span: Span = WINDOW) -> list[PodFacts]:
         """Facts about each pod, CPU averaged over ``span``."""
         grown = self._capacity_grew(pods)
         return [self._facts(entry, metric, span=span, grown=grown) for entry in pods]
+
+    def ready_count(self, pods: Sequence[PodState]) -> int:
+        """How many of the pods run and are ready; those being deleted count as long as they are, as in Kubernetes."""
+        return sum(
+            (pod.obj.get("status") or {}).get("phase") == "Running"
+            and (readiness := self.readiness.of(pod.uid)) is not None
+            and readiness.ready
+            for pod in pods
+        )
 
     def settling(self, pods: Sequence[PodState], *, now: datetime) -> bool:
         """Whether capacity has just grown and some pod has no CPU sample since then.
@@ -113,11 +124,11 @@ class PodReader:
         ]
         return max(moments).timestamp() if moments else 0.0
 
-    def _facts(self, entry: PodState, metric: ResourceMetric, *, span: Span, grown: float) -> PodFacts:
+    def _facts(self, entry: PodState, metric: PodMetric, *, span: Span, grown: float) -> PodFacts:
         pod, readiness = entry.obj, self.readiness.of(entry.uid)
         since = max(grown, readiness.changed.timestamp() if readiness is not None and readiness.ready else 0.0)
         sample = self._sample(entry, metric, replace(span, since_unix_s=since)) or self._sample(entry, metric, span)
-        request, fault = _amount(pod, metric, "requests")
+        request, fault = _amount(pod, metric, "requests") if isinstance(metric, ResourceMetric) else (None, "")
         return PodFacts(
             name=name_of(pod),
             phase=(pod.get("status") or {}).get("phase") or "Pending",
@@ -130,7 +141,10 @@ class PodReader:
             sample=sample,
         )
 
-    def _sample(self, pod: PodState, metric: ResourceMetric, span: Span) -> Sample | None:
+    def _sample(self, pod: PodState, metric: PodMetric, span: Span) -> Sample | None:
+        if isinstance(metric, PodsMetric):
+            usage = self.applications.of_pod(pod.node, pod.uid, metric.name, metric.selector)
+            return _sample(usage, factor=1000.0) if usage is not None else None
         if metric.resource == "cpu":
             usage = self.samples.pod_cpu(pod.node, pod.uid, container=metric.container, span=span)
             return _sample(usage, factor=1000.0) if usage is not None else None

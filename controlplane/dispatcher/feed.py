@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from contextlib import closing
 
-from controlplane.autoscaler.samples import SampleStore
+from controlplane.autoscaler.figures import Figures
 from controlplane.dispatcher.assignments import ASSIGNABLE, REFERENCED, ObjectKey, Renderer, key_of, routing_view
 from controlplane.dispatcher.session import Session
 from controlplane.dispatcher.sessions import Sessions
@@ -23,10 +23,10 @@ logger = logging.getLogger(__name__)
 class Feed:
     """Follows the cache for ``sessions``."""
 
-    def __init__(self, cache: Cache, sessions: Sessions[Session], *, samples: SampleStore, renderer: Renderer) -> None:
+    def __init__(self, cache: Cache, sessions: Sessions[Session], *, figures: Figures, renderer: Renderer) -> None:
         self._cache = cache
         self._sessions = sessions
-        self._samples = samples
+        self._figures = figures
         self._renderer = renderer
 
     async def run(self) -> None:
@@ -69,7 +69,7 @@ class Feed:
         session = self._sessions.of(event.entry.name)
         if event.type == "DELETED":
             self._sessions.forget(event.entry.name)
-            self._samples.forget(event.entry.name)
+            self._figures.forget(event.entry.name)
             if session is not None:
                 session.node_deleted()
         elif session is not None:

@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import Message
 
-from controlplane.autoscaler.samples import SampleStore
+from controlplane.autoscaler.figures import Figures
 from controlplane.dispatcher.alive_clock import AliveClock
 from controlplane.dispatcher.assignments import Renderer
 from controlplane.dispatcher.ending import StreamEndedError
@@ -61,7 +61,7 @@ class DispatcherServer:
         *,
         recorder: EventRecorder,
         pki: ClusterPki,
-        samples: SampleStore,
+        figures: Figures,
         election: Election,
         settings: ServerSettings,
         clock: Clock = utc_now,
@@ -75,12 +75,12 @@ class DispatcherServer:
         self.tunnels = Tunnels(self.sessions)
         self._joining = Joining(cache, pki, clock=clock)
         renderer = Renderer()
-        self._feed = Feed(cache, self.sessions, samples=samples, renderer=renderer)
+        self._feed = Feed(cache, self.sessions, figures=figures, renderer=renderer)
         self._parts = SessionParts(
             cache=cache,
             objects=objects,
             recorder=recorder,
-            samples=samples,
+            figures=figures,
             sessions=self.sessions,
             registrar=Registrar(cache, objects, election, cluster_cidr=settings.cluster_cidr, clock=clock),
             settings=settings,
@@ -115,6 +115,7 @@ class DispatcherServer:
                 tasks.create_task(self._feed.run(), name="assignment feed")
                 tasks.create_task(self._announce_leadership(), name="leadership")
                 tasks.create_task(self._announce_period(), name="heartbeat period")
+                tasks.create_task(self._announce_interest(), name="metric interest")
         finally:
             for session in self.sessions.all():
                 session.stop()
@@ -140,6 +141,12 @@ class DispatcherServer:
             if abs(self.sessions.period_s() - announced) > announced / 10:
                 announced = self.sessions.period_s()
                 self._welcome_all()
+
+    async def _announce_interest(self) -> None:
+        while True:
+            await self._parts.figures.interest.wait_changed()
+            for session in self.sessions.all():
+                session.tell_interest()
 
     def _welcome_all(self) -> None:
         for session in self.sessions.all():

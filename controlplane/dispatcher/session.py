@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from controlplane.autoscaler.samples import SampleStore
+from controlplane.autoscaler.figures import Figures
 from controlplane.dispatcher.assignments import Renderer
 from controlplane.dispatcher.downlink import Downlink
 from controlplane.dispatcher.ending import StreamEndedError, left, node_deleted, not_now, replaced, violation
@@ -57,7 +57,7 @@ class SessionParts:
     cache: Cache
     objects: Objects
     recorder: EventRecorder
-    samples: SampleStore
+    figures: Figures
     sessions: Sessions[Session]
     registrar: Registrar
     settings: ServerSettings
@@ -126,6 +126,13 @@ class Session:
             cluster_cidr=settings.cluster_cidr,
         )
         self.downlink.send(pb.ServerMessage(welcome=welcome))
+        self.tell_interest()
+
+    def tell_interest(self) -> None:
+        """Tell the agent (again) what to look for on the metrics pages of its pods."""
+        series = self._parts.figures.interest.series
+        namespaces = [pb.NamespaceInterest(namespace=name, series=sorted(series[name])) for name in sorted(series)]
+        self.downlink.send(pb.ServerMessage(metric_interest=pb.MetricInterest(namespaces=namespaces)))
 
     def _end(self, why: StreamEndedError) -> None:
         if not self._ended.done():
@@ -199,7 +206,11 @@ class Session:
             case "pod_statuses":
                 self._statuses.offer(message.pod_statuses.statuses)
             case "samples":
-                self._parts.samples.ingest(self.node, message.samples)
+                self._parts.figures.samples.ingest(self.node, message.samples)
+            case "application_samples":
+                self._parts.figures.applications.ingest(self.node, message.application_samples)
+            case "offered_metrics":
+                self._parts.figures.applications.offer(self.node, message.offered_metrics)
             case "node_update":
                 self._reports.status(_object(message.node_update.status_json, "node_update.status_json"))
             case "events":

@@ -71,6 +71,7 @@ def _server_parser() -> ArgumentParser:
     add("--cluster-dns", default="10.43.0.10", help="service address of the cluster's DNS")
     add("--cluster-domain", default="cluster.local", help="DNS domain of the cluster")
     add("--node-grace", type=float, default=4.0, help="seconds without contact until a node counts as lost")
+    add("--prometheus", default="", help="URL of the Prometheus that autoscalers' queries go to by default")
     add("--identity", default=socket.gethostname(), help="this server's name among several")
     return parser
 
@@ -92,6 +93,7 @@ def _run_server(options: Namespace) -> None:
             cluster_domain=options.cluster_domain,
             node_grace_s=options.node_grace,
             identity=options.identity,
+            prometheus=options.prometheus.rstrip("/"),
         )
     )
 

@@ -112,6 +112,7 @@ def _server(settings: LocalSettings) -> Child:
         f"--cluster-dns={settings.cluster_dns}",
         f"--cluster-domain={settings.cluster_domain}",
         f"--node-grace={settings.node_grace_s}",
+        f"--prometheus={f'http://127.0.0.1:{settings.prometheus_port}' if settings.prometheus else ''}",
         f"--identity={settings.node}",
     )
 

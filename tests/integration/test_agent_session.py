@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from controlplane.api.operations import Operations
-from controlplane.autoscaler.samples import SampleStore
+from controlplane.autoscaler.figures import Figures
 from controlplane.dispatcher.service import DispatcherServer
 from controlplane.election import Election
 from controlplane.pki import ClusterPki, ensure_cluster_pki
@@ -49,7 +49,7 @@ class Control:
     objects: Operations
     election: Election
     recorder: EventRecorder
-    samples: SampleStore
+    figures: Figures
     port: int = 0
 
     @asynccontextmanager
@@ -60,7 +60,7 @@ class Control:
             self.objects,
             recorder=self.recorder,
             pki=self.pki,
-            samples=self.samples,
+            figures=self.figures,
             election=self.election,
             settings=where,
         )
@@ -103,7 +103,7 @@ async def control(tmp_path: Path) -> AsyncIterator[Control]:
         await cache.wait_synced()
         for namespace in ("default", "kube-system", "kube-node-lease"):
             await objects.create(NAMESPACES, new_object("Namespace", namespace, ""), manager="test")
-        yield Control(tmp_path, pki, cache, objects, election, recorder, SampleStore())
+        yield Control(tmp_path, pki, cache, objects, election, recorder, Figures())
 
 
 @dataclass
@@ -130,6 +130,9 @@ class Node:
     async def welcomed(self, welcome: pb.Welcome) -> None:
         self.welcomes.append(welcome)
         self.changed.set()
+
+    def interested(self, interest: pb.MetricInterest) -> None:
+        """Nothing on this node has a metrics page."""
 
     def open_tunnel(self, request: pb.TunnelRequest, channel: Any) -> None:
         raise AssertionError(f"nobody asked for {request.tunnel_id} on {channel}")

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from controlplane.api.operations import Operations
-from controlplane.autoscaler.samples import SampleStore
+from controlplane.autoscaler.figures import Figures
 from controlplane.dispatcher.downlink import CONFIRMED_HISTORY
 from controlplane.dispatcher.service import DispatcherServer
 from controlplane.election import Election
@@ -67,7 +67,7 @@ async def server(pki: ClusterPki, tmp_path: Path) -> AsyncIterator[Server]:
         objects,
         recorder=recorder,
         pki=pki,
-        samples=SampleStore(),
+        figures=Figures(),
         election=election,
         settings=settings(tmp_path),
     )
@@ -356,7 +356,7 @@ async def test_an_empty_cache_sends_nothing(pki: ClusterPki, tmp_path: Path) -> 
         objects,
         recorder=EventRecorder(objects, cache, component="dispatcher"),
         pki=pki,
-        samples=SampleStore(),
+        figures=Figures(),
         election=Election(store, identity="test-server"),
         settings=settings(tmp_path),
     )

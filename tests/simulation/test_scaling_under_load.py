@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from controlplane.autoscaler import build_autoscaler
+from controlplane.autoscaler.figures import Figures
 from controlplane.autoscaler.samples import SampleStore
 from controlplane.store.cache import CacheEvent, Entry
 from flotilla.api.conditions import get_condition
@@ -104,7 +105,7 @@ async def _scaled(make_world: Make, make_deployment: Make, **spec: Any) -> Async
     samples = SampleStore(wall_clock=lambda: wall_clock().timestamp())
     load = Load(world, samples)
     async with world.running(nodes=3):
-        autoscaler = build_autoscaler(world.cache, world.objects, world.recorder, samples, clock=wall_clock)
+        autoscaler = build_autoscaler(world.cache, world.objects, world.recorder, Figures(samples), clock=wall_clock)
         tasks = [asyncio.create_task(autoscaler.run()), asyncio.create_task(load.run())]
         try:
             deployment = make_deployment(replicas=2)
@@ -304,7 +305,7 @@ def test_a_metric_without_a_source_says_so(virtual: Virtual, make_world: Make, m
             await world.until(lambda: _condition(world, "ScalingActive") == ("False", "FailedGetExternalMetric"))
             await world.until(lambda: "FailedGetExternalMetric" in world.reasons())
             condition = get_condition(world.need(HORIZONTAL_POD_AUTOSCALERS, "web"), "ScalingActive") or {}
-            assert "external metric queue" in condition["message"]
+            assert "failed to get queue external metric value: no pod offers queue" in condition["message"]
 
     virtual(scenario())
 

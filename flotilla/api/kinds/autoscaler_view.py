@@ -153,13 +153,9 @@ def _validate(viewed: KubeObject, old: KubeObject | None) -> list[FieldError]:
     return autoscalers.STRATEGY.validate(to_stored(viewed), to_stored(old) if old is not None else None)
 
 
-def _warnings(viewed: KubeObject) -> list[str]:
-    return autoscalers.STRATEGY.warnings(to_stored(viewed))
-
-
 def _column(column: Column) -> Column:
     return replace(column, value=lambda viewed, now: column.value(to_stored(viewed), now))
 
 
-STRATEGY = replace(autoscalers.STRATEGY, default=_default, validate=_validate, warnings=_warnings)
+STRATEGY = replace(autoscalers.STRATEGY, default=_default, validate=_validate)
 COLUMNS = tuple(map(_column, autoscaler_columns.COLUMNS))

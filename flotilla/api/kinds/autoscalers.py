@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from flotilla.api.autoscaling_options import read_options
 from flotilla.api.errors import FieldError
-from flotilla.api.kinds.autoscaler_metrics import SOURCES, validate_metrics, validate_reference
+from flotilla.api.kinds.autoscaler_metrics import validate_metrics, validate_reference
 from flotilla.api.kinds.faults import MUST_BE_POSITIVE, MUST_NOT_BE_NEGATIVE, invalid, required, unsupported
-from flotilla.api.kinds.metadata import drop_status, keep_status, metadata_fields, validate_metadata
-from flotilla.api.kinds.pod_warnings import NOT_ACTED_UPON
+from flotilla.api.kinds.metadata import drop_status, keep_status, metadata_fields, no_warnings, validate_metadata
 from flotilla.api.kinds.resource import Strategy
 from flotilla.api.objects import KubeObject
 from flotilla.api.quantities import parse_quantity
@@ -18,7 +18,6 @@ _LONGEST_WINDOW_S = 3600
 _LONGEST_PERIOD_S = 1800
 _SELECT_POLICIES = ("Disabled", "Max", "Min")
 _POLICY_TYPES = ("Percent", "Pods")
-_IDLE_SOURCES = ("Pods", "Object", "External")
 _SCALING_TO_ZERO = frozenset({"Object", "External"})
 
 
@@ -97,7 +96,7 @@ def _validate_bounds(spec: Mapping[str, Any]) -> list[FieldError]:
 
 def _validate(autoscaler: KubeObject, old: KubeObject | None) -> list[FieldError]:
     spec = autoscaler["spec"]
-    errors = validate_metadata(autoscaler) + _validate_bounds(spec)
+    errors = validate_metadata(autoscaler) + _validate_options(autoscaler) + _validate_bounds(spec)
     errors += validate_reference(spec.get("scaleTargetRef"), "spec.scaleTargetRef")
     errors += validate_metrics(spec.get("metrics") or [], "spec.metrics")
     for direction in ("scaleUp", "scaleDown"):
@@ -107,12 +106,10 @@ def _validate(autoscaler: KubeObject, old: KubeObject | None) -> list[FieldError
     return errors
 
 
-def _warnings(autoscaler: KubeObject) -> list[str]:
-    metrics = autoscaler["spec"].get("metrics") or ()
+def _validate_options(autoscaler: KubeObject) -> list[FieldError]:
     return [
-        f"spec.metrics[{index}].{SOURCES[metric['type']]}: {NOT_ACTED_UPON}"
-        for index, metric in enumerate(metrics)
-        if metric.get("type") in _IDLE_SOURCES
+        invalid(f"metadata.annotations[{name}]", value, expected)
+        for name, value, expected in read_options(autoscaler)[1]
     ]
 
 
@@ -121,7 +118,7 @@ STRATEGY = Strategy(
     validate=_validate,
     prepare_for_create=drop_status,
     prepare_for_update=keep_status,
-    warnings=_warnings,
+    warnings=no_warnings,
     selectable_fields=metadata_fields,
     status_subresource=True,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from controlplane.api.operations import Operations
 from controlplane.autoscaler.controller import AutoscalerReconciler
-from controlplane.autoscaler.samples import SampleStore
+from controlplane.autoscaler.figures import Figures
 from controlplane.reconcile.clock import utc_now
 from controlplane.reconcile.events import EventRecorder
 from controlplane.store.cache import Cache, CacheEvent
@@ -21,7 +21,7 @@ async def test_pods_that_went_unseen_are_forgotten_at_the_next_list() -> None:
     cache = Cache(store, REGISTRY.all())
     objects = Operations(store, cache)
     recorder = EventRecorder(objects, cache, component="test")
-    reconciler = AutoscalerReconciler(cache, objects, recorder, SampleStore(), clock=utc_now)
+    reconciler = AutoscalerReconciler(cache, objects, recorder, Figures(), clock=utc_now)
     conditions = [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}]
     pod = {"metadata": {"name": "a", "uid": "1"}, "status": {"conditions": conditions}}
     entry = cache.read(PODS, KeyValue("/registry/pods/default/a", encode(pod), 1, 1))

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from flotilla.api.autoscaling_options import Fallback, read_options
 from flotilla.api.errors import FieldError
 from flotilla.api.objects import KubeObject
 from flotilla.api.registry import Resource
@@ -135,9 +136,41 @@ def test_max_replicas_must_be_positive(sample: Sample, edited: Edited, faults: F
     assert [error.field for error in errors] == ["spec.maxReplicas", "spec.maxReplicas"]
 
 
-def test_metrics_without_a_source_are_warned_of(sample: Sample, edited: Edited) -> None:
-    """Metrics that this version can't read must be told, others not."""
-    external = _metric("External", "external", {"metric": {"name": "m"}, "target": {"type": "Value", "value": "1"}})
-    warnings = AUTOSCALERS.strategy.warnings(edited(sample(AUTOSCALERS), "spec.metrics", external))
-    assert [warning.partition(": ")[0] for warning in warnings] == ["spec.metrics[0].external"]
-    assert AUTOSCALERS.strategy.warnings(sample(AUTOSCALERS)) == []
+@pytest.mark.parametrize(
+    ("annotation", "value", "message"),
+    [
+        ("flotilla.dev/prometheus-server", "prometheus:9090", "must be the URL of a Prometheus server"),
+        ("flotilla.dev/prometheus-server", "http://user:secret@prometheus:9090", "must be the URL"),
+        ("flotilla.dev/prometheus-interval", "100ms", "between 1s and 5m"),
+        ("flotilla.dev/prometheus-interval", "soon", "a span such as"),
+        ("flotilla.dev/prometheus-empty", "null", "must be error or zero"),
+        ("flotilla.dev/resource-metrics", "adapter", "must be agents or prometheus"),
+        ("flotilla.dev/fallback-replicas", "0", "greater than 0"),
+        ("flotilla.dev/fallback-replicas", "many", "whole number"),
+        ("flotilla.dev/fallback-after", "-3m", "must not be negative"),
+        ("prometheus.flotilla.dev/queue_depth", " ", "a PromQL query"),
+    ],
+)
+def test_faulty_options(
+    sample: Sample, edited: Edited, faults: Faults, annotation: str, value: str, message: str
+) -> None:
+    """A wrong annotation is one fault, which names it and what is expected."""
+    (error,) = faults(AUTOSCALERS, edited(sample(AUTOSCALERS), "metadata.annotations", {annotation: value}))
+    assert error.field == f"metadata.annotations[{annotation}]"
+    assert message in error.message
+
+
+def test_options(sample: Sample, edited: Edited) -> None:
+    """Annotations are read with their units."""
+    annotations = {
+        "prometheus.flotilla.dev/queue_depth": "sum(queue_depth)",
+        "flotilla.dev/prometheus-server": "http://prometheus.monitoring:9090/",
+        "flotilla.dev/prometheus-interval": "1m30s",
+        "flotilla.dev/fallback-replicas": "4",
+        "flotilla.dev/fallback-after": "90s",
+    }
+    options, faulty = read_options(edited(sample(AUTOSCALERS), "metadata.annotations", annotations))
+    assert not faulty
+    assert options.queries == {"queue_depth": "sum(queue_depth)"}
+    assert (options.server, options.interval_s) == ("http://prometheus.monitoring:9090", 90.0)
+    assert options.fallback == Fallback(4, 90.0)
