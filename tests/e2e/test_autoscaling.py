@@ -34,3 +34,25 @@ def test_load_scales_out_and_back_in(scenario: Scenario) -> None:
         lambda: "All metrics below target" in scenario.kubectl("describe", "hpa", "web"),
         timeout_s=10,
     )
+
+
+@pytest.mark.timeout(180)
+def test_requests_scale_out_and_back_in(scenario: Scenario) -> None:
+    """Pods are counted by the requests that they say they answer, with no adapter, and fewer again without load."""
+    scenario.kubectl("apply", "-f", f"{ROOT}/manifests/requests.yaml")
+    scenario.kubectl("scale", "deploy/shoppers", "--replicas=0")
+    scenario.until("it answers", lambda: scenario.ready_replicas("shop") == 1, timeout_s=30)
+    scenario.until("its load is known", lambda: "0/20" in scenario.kubectl("get", "hpa", "shop"), timeout_s=20)
+    scenario.kubectl("scale", "deploy/shoppers", "--replicas=2")
+    scenario.kubectl("wait", "--for=condition=Available", "deploy/shoppers", "--timeout=20s")
+    started = time.monotonic()
+    scenario.until("a second replica is ready", lambda: scenario.ready_replicas("shop") > 1, timeout_s=15)
+    assert time.monotonic() - started <= 5
+    assert '"http_requests_per_second" on pods' in scenario.kubectl("describe", "hpa", "shop")
+    scenario.until(
+        "the event says why",
+        lambda: "pods metric http_requests_per_second above target" in scenario.kubectl("describe", "hpa", "shop"),
+        timeout_s=10,
+    )
+    scenario.kubectl("scale", "deploy/shoppers", "--replicas=0")
+    scenario.until("it shrinks to one", lambda: scenario.ready_replicas("shop") == 1, timeout_s=90)
