@@ -24,6 +24,7 @@ from controlplane.api.operations import Operations
 from controlplane.api.server import ApiServer, ServerTls
 from controlplane.api.service_addresses import ServiceAddresses
 from controlplane.autoscaler import build_autoscaler
+from controlplane.autoscaler.described_metrics import DescribedMetrics
 from controlplane.autoscaler.figures import Figures
 from controlplane.autoscaler.prometheus import PrometheusQueries
 from controlplane.autoscaler.resource_metrics import ResourceMetrics
@@ -107,6 +108,7 @@ class Server:
             logs=self._dispatcher.tunnels,
             streams=self._dispatcher.tunnels,
             metrics=ResourceMetrics(self._cache, self._figures.samples),
+            described=DescribedMetrics(self._cache, self._figures),
         )
 
     async def drain(self) -> None:

@@ -17,6 +17,7 @@ from controlplane.api.authn import Authenticator
 from controlplane.api.authz import Authorizer
 from controlplane.api.call import Call
 from controlplane.api.catalog import METRICS_GROUP, bindings_version, metrics_group, review_groups
+from controlplane.api.custom_metrics import EXTERNAL_VERSION, GROUPS, VERSIONS, CustomMetrics, DescribedSource
 from controlplane.api.health import Health
 from controlplane.api.lists import Lister
 from controlplane.api.logs import Logs, LogSource
@@ -57,6 +58,7 @@ class Routes:
         logs: LogSource,
         streams: StreamSource,
         metrics: MetricsSource,
+        described: DescribedSource,
         collectors: CollectorRegistry,
         server_address: str = "",
         shutting_down: Callable[[], bool] = lambda: False,
@@ -72,8 +74,11 @@ class Routes:
         self._writes = Writes(operations, lister)
         self._scales = Scales(operations, cache, lister)
         self._usage = Usage(metrics, cache)
+        self._custom_metrics = CustomMetrics(described, cache, registry)
         self._publication = Publication(
-            registry, (bindings_version(), metrics_group(), *review_groups()), server_address=server_address
+            registry,
+            (bindings_version(), metrics_group(), *review_groups(), *VERSIONS, EXTERNAL_VERSION),
+            server_address=server_address,
         )
         self._health = Health(
             {
@@ -113,6 +118,8 @@ class Routes:
             return await self._answer_path(call)
         if info.group == METRICS_GROUP and info.version == "v1beta1":
             return await self._usage.answer(call)
+        if info.group in GROUPS:
+            return await self._custom_metrics.answer(call)
         if info.group in reviews.GROUPS and info.version == "v1" and reviews.serves(info):
             return await reviews.answer_review(call, self._authorizer, self._authenticator)
         if (info.group, info.version, info.plural) == ("", "v1", "bindings"):
@@ -147,7 +154,7 @@ class Routes:
             return self._health.answer(call)
         if path.startswith("/openapi/"):
             return await self._publication.documents.answer(call.request)
-        document = self._publication.discovery.answer(call.request)
+        document = self._custom_metrics.discovery(path) or self._publication.discovery.answer(call.request)
         if document is None:
             raise path_not_found()
         return document

@@ -24,6 +24,7 @@ from controlplane.api.authz import Authorizer, authorize
 from controlplane.api.call import Call, is_set
 from controlplane.api.connections import ConnectionLimits, Connections
 from controlplane.api.crd.definitions import CustomKinds
+from controlplane.api.custom_metrics import NOTHING_OFFERED, DescribedSource
 from controlplane.api.deadlines import DEADLINE_S, Deadlines, is_stream
 from controlplane.api.fairness import Fairness, Limits
 from controlplane.api.impersonation import effective_user
@@ -91,6 +92,7 @@ class ApiServer:
         authorizer: Authorizer,
         logs: LogSource,
         metrics: MetricsSource,
+        described: DescribedSource = NOTHING_OFFERED,
         collectors: CollectorRegistry = DEFAULT_COLLECTORS,
         limits: ServerLimits | None = None,
         streams: StreamSource | None = None,
@@ -112,6 +114,7 @@ class ApiServer:
             logs=logs,
             streams=streams or NoNodes(),
             metrics=metrics,
+            described=described,
             collectors=collectors,
             server_address=listen,
             shutting_down=lambda: self._draining,

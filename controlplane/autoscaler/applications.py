@@ -7,6 +7,7 @@ node's clock and placed on the server's by when the round arrived. What is older
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -61,6 +62,11 @@ class ApplicationMetrics:
     def __init__(self, *, wall_clock: Callable[[], float] = time.time) -> None:
         self._wall_clock = wall_clock
         self._nodes: dict[str, _Node] = {}
+        self._arrival = asyncio.Event()
+
+    async def arrival(self) -> None:
+        """Return with the next round of any node."""
+        await self._arrival.wait()
 
     def ingest(self, node: str, message: pb.ApplicationSamples) -> None:
         """Add a round of ``node``. One that can't be read, or is older than the last, is left out."""
@@ -78,6 +84,8 @@ class ApplicationMetrics:
             row[:-1] = row[1:]
             row[-1] = np.frombuffer(data, "<f8")
         known.taken_unix_s, known.received_unix_s = message.time_unix_s, self._wall_clock()
+        self._arrival.set()
+        self._arrival = asyncio.Event()
 
     def offer(self, node: str, message: pb.OfferedMetrics) -> None:
         """The series that the node's pods have, replacing what was said before."""

@@ -42,10 +42,11 @@ class TotalReader:
         """The value in thousandths. MetricError."""
         value = self.queries.value(autoscaler, metric.name)
         if value is None:
-            value = self._from_pods(metric, namespace_of(autoscaler))
+            value = self.from_pods(metric, namespace_of(autoscaler))
         return value * _THOUSAND
 
-    def _from_pods(self, metric: TotalMetric, namespace: str) -> float:
+    def from_pods(self, metric: TotalMetric, namespace: str) -> float:
+        """The sum over the pods that the metric is about. MetricError."""
         if metric.described is None:
             pods: Iterable[Entry] = self.cache.list(PODS, namespace)
         else:

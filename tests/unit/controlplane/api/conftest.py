@@ -17,6 +17,8 @@ from controlplane.api.authn import FixedAuthenticator
 from controlplane.api.authz import GroupAuthorizer
 from controlplane.api.operations import Operations
 from controlplane.api.server import ApiServer
+from controlplane.autoscaler.described_metrics import DescribedMetrics
+from controlplane.autoscaler.figures import Figures
 from controlplane.store.cache import Cache
 from controlplane.store.memory import MemoryStore
 from flotilla.api.objects import KubeObject
@@ -85,6 +87,7 @@ class Api:
     server: ApiServer
     logs: ScriptedLogs
     metrics: ScriptedMetrics
+    figures: Figures
     serving: asyncio.Task[None]
     session: aiohttp.ClientSession = field(default_factory=aiohttp.ClientSession)
 
@@ -122,7 +125,7 @@ async def api() -> AsyncIterator[Api]:
     store = MemoryStore()
     cache = Cache(store, REGISTRY.all())
     operations = Operations(store, cache)
-    logs, metrics = ScriptedLogs(), ScriptedMetrics()
+    logs, metrics, figures = ScriptedLogs(), ScriptedMetrics(), Figures()
     server = ApiServer(
         listen="127.0.0.1:0",
         tls=None,
@@ -132,6 +135,7 @@ async def api() -> AsyncIterator[Api]:
         authorizer=GroupAuthorizer(),
         logs=logs,
         metrics=metrics,
+        described=DescribedMetrics(cache, figures),
         collectors=CollectorRegistry(),
     )
     following = asyncio.create_task(cache.run())
@@ -139,7 +143,7 @@ async def api() -> AsyncIterator[Api]:
     serving = asyncio.create_task(server.run())
     await server.listening.wait()
     await operations.create(NAMESPACES, {"metadata": {"name": "default"}}, manager="test")
-    harness = Api(store, cache, operations, server, logs, metrics, serving)
+    harness = Api(store, cache, operations, server, logs, metrics, figures, serving)
     yield harness
     await harness.session.close()
     for task in (serving, following):
