@@ -12,7 +12,7 @@ from collections.abc import Callable
 from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
 
-from controlplane.api import bindings, evictions, health, reviews
+from controlplane.api import bindings, evictions, health, reviews, scrape_targets
 from controlplane.api.authn import Authenticator
 from controlplane.api.authz import Authorizer
 from controlplane.api.call import Call
@@ -26,7 +26,7 @@ from controlplane.api.persistence import store_errors
 from controlplane.api.publication import Publication
 from controlplane.api.reads import Reads
 from controlplane.api.request_info import RequestInfo
-from controlplane.api.responses import object_response
+from controlplane.api.responses import json_response, object_response
 from controlplane.api.scale import Scales
 from controlplane.api.streams.handlers import Streams
 from controlplane.api.streams.source import StreamSource
@@ -36,6 +36,7 @@ from controlplane.api.watch import Watches
 from controlplane.api.writes import Writes
 from controlplane.store.cache import Cache
 from flotilla.api.errors import method_not_allowed
+from flotilla.api.objects import encode
 from flotilla.api.registry import Registry, Resource
 
 OBJECTS_A_SEAT = 200
@@ -152,6 +153,11 @@ class Routes:
             return web.Response(body=text, headers={"Content-Type": _METRICS_CONTENT})
         if health.is_health_path(path):
             return self._health.answer(call)
+        if path.startswith(f"{scrape_targets.PATH}/"):
+            groups = scrape_targets.scrape_targets(self._cache, path.removeprefix(f"{scrape_targets.PATH}/"))
+            if groups is None:
+                raise path_not_found()
+            return json_response(encode(groups))
         if path.startswith("/openapi/"):
             return await self._publication.documents.answer(call.request)
         document = self._custom_metrics.discovery(path) or self._publication.discovery.answer(call.request)

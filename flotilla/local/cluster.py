@@ -147,6 +147,7 @@ def _write_prometheus_configuration(settings: LocalSettings) -> None:
         "@PROMETHEUS_PORT@": str(settings.prometheus_port),
         "@PKI_DIR@": str(settings.pki_dir),
         "@NODE@": settings.node,
+        "@RULES@": str(REPOSITORY / "deploy" / "prometheus-rules.yaml"),
     }
     for place, value in values.items():
         text = text.replace(place, value)

@@ -56,3 +56,39 @@ def test_requests_scale_out_and_back_in(scenario: Scenario) -> None:
     )
     scenario.kubectl("scale", "deploy/shoppers", "--replicas=0")
     scenario.until("it shrinks to one", lambda: scenario.ready_replicas("shop") == 1, timeout_s=90)
+
+
+QUERIED = """
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata:
+  name: shop
+  annotations:
+    prometheus.flotilla.dev/shop_requests: 'sum(rate(http_requests_total{namespace="NAMESPACE",app="shop"}[15s]))'
+    flotilla.dev/prometheus-interval: 2s
+spec:
+  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: shop}
+  minReplicas: 1
+  maxReplicas: 4
+  metrics:
+  - type: External
+    external:
+      metric: {name: shop_requests}
+      target: {type: AverageValue, averageValue: "20"}
+"""
+
+
+@pytest.mark.timeout(180)
+def test_a_query_on_prometheus_scales_out(scenario: Scenario) -> None:
+    """The cluster's own Prometheus finds the annotated pods through the API, and an autoscaler asks it."""
+    scenario.kubectl("apply", "-f", f"{ROOT}/manifests/requests.yaml")
+    scenario.kubectl("apply", "-f", "-", stdin=QUERIED.replace("NAMESPACE", scenario.namespace))
+    scenario.kubectl("scale", "deploy/shoppers", "--replicas=2")
+    scenario.until("a second replica is ready", lambda: scenario.ready_replicas("shop") > 1, timeout_s=60)
+    scenario.until(
+        "the event says why",
+        lambda: "external metric shop_requests above target" in scenario.kubectl("describe", "hpa", "shop"),
+        timeout_s=10,
+    )
+    path = f"/apis/external.metrics.k8s.io/v1beta1/namespaces/{scenario.namespace}/shop_requests"
+    assert '"metricName":"shop_requests"' in scenario.kubectl("get", "--raw", path)

@@ -176,6 +176,10 @@ def test_prometheus_scrapes_both(cluster: Any, e2e: Any) -> None:
         }
 
     e2e.until(up, what="both targets up")
+    targets = json.loads(cluster.run("curl", "-s", "http://127.0.0.1:9490/api/v1/targets").stdout)["data"]
+    assert {each["health"] for each in targets["activeTargets"]} <= {"up", "unknown"}
+    rules = json.loads(cluster.run("curl", "-s", "http://127.0.0.1:9490/api/v1/rules").stdout)["data"]["groups"]
+    assert {rule["lastError"] for group in rules for rule in group["rules"] if "lastError" in rule} <= {""}
 
 
 def test_deploy_up_does_it_all(e2e: Any) -> None:
