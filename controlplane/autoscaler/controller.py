@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from controlplane.autoscaler.calculator import MetricError
 from controlplane.autoscaler.decision import Bounds, Decision, Explanation, Measured, decide
 from controlplane.autoscaler.figures import Figures
 from controlplane.autoscaler.measuring import Measurer
@@ -22,6 +23,7 @@ from controlplane.autoscaler.stabilization import History, behavior_of
 from controlplane.autoscaler.status import next_status, worth_writing
 from controlplane.autoscaler.target import Target, TargetError, find_target, refers_to
 from controlplane.autoscaler.total_reader import TotalReader
+from controlplane.autoscaler.usage import SampledUsage, UnknownUsage, UsageSource
 from controlplane.reconcile.clock import Clock
 from controlplane.reconcile.controller import Controller, ObjectKey
 from controlplane.reconcile.events import EventRecorder
@@ -75,7 +77,7 @@ class AutoscalerReconciler:
         self._readiness = ReadinessTracker(clock)
         self._figures = figures
         self._measurer = Measurer(
-            PodReader(figures.samples, figures.applications, self._readiness),
+            PodReader(SampledUsage(figures.samples), figures.applications, self._readiness),
             TotalReader(cache, figures.applications, figures.queries),
             clock,
         )
@@ -148,16 +150,15 @@ class AutoscalerReconciler:
             return _Outcome((Explanation("AbleToScale", False, "FailedGetScale", message),))
         memory = self._remember(key, autoscaler, target)
         pods = pods_of(self._cache, target.entry.uid)
-        now_s, bounds = asyncio.get_running_loop().time(), _bounds(autoscaler)
-        if bounds.minimum <= target.replicas <= bounds.maximum and self._waits(memory, pods, now_s=now_s):
+        now_s, bounds, (options, _) = asyncio.get_running_loop().time(), _bounds(autoscaler), read_options(autoscaler)
+        sampled = not options.from_prometheus and bounds.minimum <= target.replicas <= bounds.maximum
+        if sampled and self._waits(memory, pods, now_s=now_s):
             return None
         memory.evaluated_s = now_s
         behavior = behavior_of(autoscaler["spec"])
-        measured = memory.with_fallbacks(
-            self._measurer.measure(autoscaler, pods, behavior, current=target.replicas),
-            read_options(autoscaler)[0].fallback,
-            now_s=now_s,
-        )
+        measurer = self._measurer.by(self._queried(autoscaler)) if options.from_prometheus else self._measurer
+        measured = measurer.measure(autoscaler, pods, behavior, current=target.replicas)
+        measured = memory.with_fallbacks(measured, options.fallback, now_s=now_s)
         decision = self._ambiguous(target, memory) or decide(
             measured,
             memory.history,
@@ -167,6 +168,12 @@ class AutoscalerReconciler:
             now_s=now_s,
         )
         return await self._carry_out(key, autoscaler, target, measured, decision)
+
+    def _queried(self, autoscaler: KubeObject) -> UsageSource:
+        try:
+            return self._figures.queries.usage(autoscaler)
+        except MetricError as error:
+            return UnknownUsage(error)
 
     def _remember(self, key: ObjectKey, autoscaler: KubeObject, target: Target) -> Memory:
         now_s = asyncio.get_running_loop().time()

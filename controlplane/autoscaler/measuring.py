@@ -8,7 +8,7 @@ acted upon with the second sample that shows it, a single spike never.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from controlplane.autoscaler.calculator import (
     DEFAULT_TOLERANCE,
@@ -20,11 +20,12 @@ from controlplane.autoscaler.calculator import (
 from controlplane.autoscaler.columns import Span
 from controlplane.autoscaler.decision import Measured
 from controlplane.autoscaler.metrics import Metric, PodMetric, ResourceMetric, TotalMetric, read_metric
-from controlplane.autoscaler.pods import INTERVAL_BEFORE, LAST_INTERVAL, LAST_TWO, PodReader, PodState
+from controlplane.autoscaler.pods import INTERVAL_BEFORE, LAST_INTERVAL, LAST_TWO, PodReader
 from controlplane.autoscaler.samples import WINDOW
 from controlplane.autoscaler.stabilization import Behavior
 from controlplane.autoscaler.total_reader import TotalReader
 from controlplane.autoscaler.totals import replicas_for_total
+from controlplane.autoscaler.usage import PodState, UsageSource
 from controlplane.reconcile.clock import Clock
 from flotilla.api.objects import KubeObject
 
@@ -38,6 +39,10 @@ class Measurer:
     reader: PodReader
     totals: TotalReader
     clock: Clock
+
+    def by(self, usage: UsageSource) -> Measurer:
+        """One that takes CPU and memory from another source."""
+        return replace(self, reader=replace(self.reader, usage=usage))
 
     def measure(
         self, autoscaler: KubeObject, pods: Sequence[PodState], behavior: Behavior, *, current: int

@@ -10,14 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
 from controlplane.autoscaler.applications import ApplicationMetrics
 from controlplane.autoscaler.calculator import PodFacts, Sample
 from controlplane.autoscaler.columns import Span, Usage
 from controlplane.autoscaler.metrics import PodMetric, PodsMetric, ResourceMetric
 from controlplane.autoscaler.readiness import ReadinessTracker
-from controlplane.autoscaler.samples import WINDOW, SampleStore
+from controlplane.autoscaler.samples import WINDOW
+from controlplane.autoscaler.usage import PodState, UsageSource
 from controlplane.store.cache import Cache, Entry
 from flotilla.api.objects import KubeObject, is_deleting, name_of, parse_time
 from flotilla.api.quantities import bytes_of, cpu_millis
@@ -29,17 +30,6 @@ SATURATED = 0.9
 LAST_INTERVAL = Span(0.0, intervals=1)
 INTERVAL_BEFORE = Span(0.0, intervals=1, back=1)
 LAST_TWO = Span(WINDOW.window_s, intervals=2)
-
-
-class PodState(Protocol):
-    """What is read of a pod's cache entry."""
-
-    @property
-    def uid(self) -> str: ...
-    @property
-    def node(self) -> str: ...
-    @property
-    def obj(self) -> KubeObject: ...
 
 
 def pods_of(cache: Cache, owner_uid: str) -> list[Entry]:
@@ -64,7 +54,7 @@ def pods_of(cache: Cache, owner_uid: str) -> list[Entry]:
 class PodReader:
     """Reads facts about pods for one metric at a time."""
 
-    samples: SampleStore
+    usage: UsageSource
     applications: ApplicationMetrics
     readiness: ReadinessTracker
 
@@ -93,8 +83,7 @@ class PodReader:
             return False
         since = replace(WINDOW, since_unix_s=grown)
         return any(
-            self.samples.pod_cpu(pod.node, pod.uid, span=since) is None
-            and self.samples.pod_cpu(pod.node, pod.uid) is not None
+            self.usage.cpu(pod, "", since) is None and self.usage.cpu(pod, "", WINDOW) is not None
             for pod in pods
             if (readiness := self.readiness.of(pod.uid)) is not None and readiness.ready
         )
@@ -146,10 +135,10 @@ class PodReader:
             usage = self.applications.of_pod(pod.node, pod.uid, metric.name, metric.selector)
             return _sample(usage, factor=1000.0) if usage is not None else None
         if metric.resource == "cpu":
-            usage = self.samples.pod_cpu(pod.node, pod.uid, container=metric.container, span=span)
+            usage = self.usage.cpu(pod, metric.container, span)
             return _sample(usage, factor=1000.0) if usage is not None else None
         if metric.resource == "memory":
-            usage = self.samples.pod_memory(pod.node, pod.uid, container=metric.container)
+            usage = self.usage.memory(pod, metric.container)
             return _sample(usage, factor=1.0) if usage is not None else None
         return None
 

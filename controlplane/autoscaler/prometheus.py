@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,8 +20,10 @@ import aiohttp
 import msgspec
 
 from controlplane.autoscaler.calculator import MetricError
+from controlplane.autoscaler.usage import QueriedUsage, resource_queries
 from controlplane.reconcile.controller import ObjectKey
 from flotilla.api.autoscaling_options import SERVER, AutoscalingOptions, read_options
+from flotilla.api.objects import namespace_of
 
 logger = logging.getLogger(__name__)
 
@@ -67,8 +70,12 @@ class _Answer(msgspec.Struct):
 class PrometheusQueries:
     """Follows the queries of all autoscalers. ``server`` is the cluster's Prometheus, empty if it has none."""
 
-    def __init__(self, server: str = "") -> None:
+    def __init__(
+        self, server: str = "", *, timeout_s: float = TIMEOUT_S, wall_clock: Callable[[], float] = time.time
+    ) -> None:
+        self._timeout_s = timeout_s
         self._server = server
+        self._wall_clock = wall_clock
         self._followed: dict[Query, _Followed] = {}
         self._used: dict[ObjectKey, frozenset[Query]] = {}
         self._arrived: set[ObjectKey] = set()
@@ -104,7 +111,7 @@ class PrometheusQueries:
         if isinstance(followed.answer, MetricError):
             raise followed.answer
         age_s = asyncio.get_running_loop().time() - followed.answered_s
-        if age_s > 2 * query.every_s + 2 * TIMEOUT_S:
+        if age_s > 2 * query.every_s + 2 * self._timeout_s:
             raise MetricError(f"the last answer is {age_s:.0f} s old")
         return followed.answer
 
@@ -112,8 +119,22 @@ class PrometheusQueries:
         """Ask what this autoscaler asks for from now on; nothing if it is None."""
         options = read_options(autoscaler)[0] if autoscaler is not None else AutoscalingOptions()
         server = self._asked(options, tell=False)
-        wanted = frozenset(Query(server, text, options.interval_s) for text in options.queries.values() if server)
-        self.use(key, wanted)
+        texts = {*options.queries.values()}
+        if options.from_prometheus and autoscaler is not None:
+            texts.update(resource_queries(namespace_of(autoscaler)))
+        self.use(key, frozenset(Query(server, text, options.interval_s) for text in texts if server))
+
+    def usage(self, autoscaler: Mapping[str, Any]) -> QueriedUsage:
+        """What the pods of the autoscaler's namespace use, if it takes that from Prometheus. MetricError."""
+        options, _ = read_options(autoscaler)
+        server = self._asked(options)
+        queries = [Query(server, text, options.interval_s) for text in resource_queries(namespace_of(autoscaler))]
+        cores, held = (
+            {(labels.get("pod", ""), labels.get("container", "")): value for labels, value in self.vector(query)}
+            for query in queries
+        )
+        age_s = asyncio.get_running_loop().time() - self._followed[queries[0]].answered_s
+        return QueriedUsage(cores, held, self._wall_clock() - age_s)
 
     def use(self, key: ObjectKey, wanted: frozenset[Query]) -> None:
         """Ask these for the autoscaler, and what was asked for it before no longer."""
@@ -141,7 +162,7 @@ class PrometheusQueries:
     async def run(self) -> None:
         """Ask until cancelled."""
         connector = aiohttp.TCPConnector(limit=CONNECTIONS)
-        timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
+        timeout = aiohttp.ClientTimeout(total=self._timeout_s)
         async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
             self._session = session
             try:
@@ -191,7 +212,7 @@ class PrometheusQueries:
                 while len(body) <= ANSWER_LIMIT_BYTES and (more := await response.content.read(ANSWER_LIMIT_BYTES)):
                     body += more
         except TimeoutError:
-            raise MetricError(f"{query.server} did not answer within {TIMEOUT_S:g} s") from None
+            raise MetricError(f"{query.server} did not answer within {self._timeout_s:g} s") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise MetricError(f"{query.server} can't be asked: {error or type(error).__name__}") from error
         if len(body) > ANSWER_LIMIT_BYTES:
