@@ -9,12 +9,12 @@ import asyncio
 import ctypes
 import gc
 import logging
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 from flotilla.api.objects import KubeObject
+from nodeagent.images.disk import Complaint, DiskThresholds, keep_room
 from nodeagent.images.store import ImageStore
 from nodeagent.node_facts import IMAGES_SHOWN, conditions
 
@@ -22,8 +22,7 @@ logger = logging.getLogger(__name__)
 
 PERIOD_S = 10.0
 IMAGE_CHECK_EVERY = 6
-DISK_HIGH = 0.85
-DISK_LOW = 0.80
+NAMES_SHOWN = 5
 _libc = ctypes.CDLL(None)
 
 
@@ -34,9 +33,10 @@ class NodeNetwork(Protocol):
 
 
 def image_list(images: ImageStore) -> list[KubeObject]:
-    """``status.images`` of the node: the largest images with their names."""
-    found = sorted(images.list(), key=lambda image: -image.size_bytes)[:IMAGES_SHOWN]
-    return [{"names": list(image.references), "sizeBytes": image.size_bytes} for image in found if image.references]
+    """``status.images`` of the node: the largest images with their names, digests first, as the kubelet lists them."""
+    named = [(image, [*image.repo_digests, *image.references][:NAMES_SHOWN]) for image in images.images()]
+    found = sorted((pair for pair in named if pair[1]), key=lambda pair: -pair[0].size_bytes)[:IMAGES_SHOWN]
+    return [{"names": names, "sizeBytes": image.size_bytes} for image, names in found]
 
 
 def tidy_memory() -> None:
@@ -50,7 +50,7 @@ def tidy_memory() -> None:
 
 
 class Housekeeping:
-    """Rounds every ten seconds. ``report`` gets the parts of the node's status that have changed."""
+    """Rounds every ten seconds. ``report`` gets what has changed of the node's status, ``warn`` complaints."""
 
     def __init__(
         self,
@@ -60,9 +60,12 @@ class Housekeeping:
         in_use: Callable[[], set[str]],
         network: Callable[[], NodeNetwork | None],
         report: Callable[[KubeObject], None],
+        warn: Callable[[Complaint], None] = lambda complaint: None,
+        thresholds: DiskThresholds = DiskThresholds(),  # noqa: B008
     ) -> None:
         self._data_dir, self._images, self._in_use = data_dir, images, in_use
         self._network, self._report = network, report
+        self._warn, self._thresholds = warn, thresholds
         self._reported: KubeObject = {}
 
     async def run(self) -> None:
@@ -77,27 +80,31 @@ class Housekeeping:
             await asyncio.sleep(PERIOD_S)
 
     async def _round(self, *, thorough: bool) -> None:
-        keep = self._in_use()
-        status = await asyncio.to_thread(self._look, keep, thorough=thorough)
+        needed = self._in_use()
+        status = await asyncio.to_thread(self._look, thorough=thorough)
+        complaint = await asyncio.to_thread(self._keep_room, needed) if thorough else None
+        if thorough:
+            status["images"] = await asyncio.to_thread(image_list, self._images)
+        if complaint is not None:
+            logger.warning("disk_not_freed", extra={"reason": complaint.reason, "complaint": complaint.message})
+            self._warn(complaint)
         changed = {name: value for name, value in status.items() if self._reported.get(name) != value}
         if changed:
             self._reported |= changed
             self._report(changed)
 
-    def _look(self, keep: set[str], *, thorough: bool) -> KubeObject:
+    def _look(self, *, thorough: bool) -> KubeObject:
         status: KubeObject = {"conditions": conditions(self._data_dir)}
         if thorough:
             tidy_memory()
-            self._free_disk(keep)
-            status["images"] = image_list(self._images)
             network = self._network()
             if network is not None:
                 network.ensure_bridge()
         return status
 
-    def _free_disk(self, keep: set[str]) -> None:
-        usage = shutil.disk_usage(self._data_dir)
-        if usage.used < usage.total * DISK_HIGH:
-            return
-        report = self._images.prune(keep=keep, free_bytes=int(usage.used - usage.total * DISK_LOW))
-        logger.info("images_pruned", extra={"count": len(report.references), "freed_bytes": report.freed_bytes})
+    def _keep_room(self, needed: set[str]) -> Complaint | None:
+        try:
+            self._images.hold(needed)
+            return keep_room(self._images, self._data_dir, self._thresholds)
+        except OSError as error:
+            return Complaint("ImageGCFailed", f"failed to garbage collect images: {error}")

@@ -40,7 +40,7 @@ def list_images(node_dir: NodeDir = DEFAULT_NODE_DIR) -> None:
 
     rows = [
         [reference, image.id.removeprefix("sha256:")[:12], f"{image.size_bytes / 1e6:.1f} MB"]
-        for image in _guarded(lambda store: store.list(), node_dir)
+        for image in _guarded(lambda store: store.images(), node_dir)
         for reference in image.references or ("<none>",)
     ]
     TableWriter(["reference", "image id", "size"]).write(sorted(rows))

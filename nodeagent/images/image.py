@@ -36,12 +36,25 @@ class ImageConfig:
     stop_signal: str = ""
 
 
+class ImageInUseError(Exception):
+    """An image is to be removed that containers or pods of this node need; the message names them."""
+
+
+@dataclass(frozen=True, slots=True)
+class PullTime:
+    """How long a pull took, and how long it waited for others before, in seconds."""
+
+    pulling_s: float
+    waiting_s: float
+
+
 @dataclass(frozen=True, slots=True)
 class Image:
     """An image that is complete on this node.
 
     ``id`` is the digest of its configuration, ``digest`` that of its manifest; ``layers`` are unpacked directories,
-    lowest first; ``size_bytes`` counts manifest layers and configuration as they are transported.
+    lowest first; ``size_bytes`` counts manifest layers and configuration as they are transported. ``repo_digests`` are
+    the names under which registries have just this content. ``pulled`` is set where getting it took a pull.
     """
 
     id: str
@@ -50,3 +63,7 @@ class Image:
     config: ImageConfig
     layers: tuple[Path, ...]
     size_bytes: int
+    repo_digests: tuple[str, ...] = ()
+    pinned: bool = False
+    stored_unix_s: float = 0.0
+    pulled: PullTime | None = None

@@ -10,18 +10,18 @@ import ctypes
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from nodeagent.images.locks import file_lock
-from nodeagent.images.rootfs import leased_layers
+from nodeagent.images.rootfs import leased_stacks
+from nodeagent.images.scratch import Scratch
 from nodeagent.images.unpack import UnpackJob
+from nodeagent.images.uses import disk_bytes
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _NAME_LENGTH = 16
@@ -29,7 +29,11 @@ _LAYERS_LIMIT = 500
 
 
 class UnpackError(Exception):
-    """A layer can't be unpacked; the message says which and why."""
+    """A layer can't be unpacked; the message says which and why. ``damaged``: its blob on disk is not what it was."""
+
+    def __init__(self, message: str, *, damaged: bool = False) -> None:
+        super().__init__(message)
+        self.damaged = damaged
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +65,15 @@ def chain_ids(diff_ids: Sequence[str]) -> list[str]:
 class LayerStore:
     """The directories under ``root/layers``; safe for several processes."""
 
-    def __init__(self, root: Path, *, limits: LayerLimits) -> None:
+    def __init__(self, root: Path, scratch: Scratch, *, limits: LayerLimits) -> None:
         self._directory = root / "layers"
         self._locks = root / "locks"
-        self._staging = root / "tmp"
+        self._scratch = scratch
         self._leases = root / "leases"
         self._limits = limits
 
     def create(self) -> None:
-        for directory in (self._directory, self._locks, self._staging, self._leases):
+        for directory in (self._directory, self._locks, self._leases):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._directory.chmod(0o711)
 
@@ -89,21 +93,25 @@ class LayerStore:
                     held.enter_context(file_lock(self._locks / path.name))
             missing = [position for position, path in enumerate(paths) if not path.exists()]
             if missing:
-                staging = Path(tempfile.mkdtemp(prefix="unpack-", dir=self._staging))
-                held.callback(shutil.rmtree, staging, ignore_errors=True)
+                staging = held.enter_context(self._scratch.open("unpack"))
                 self._unpack(stack, paths, missing, staging=staging)
         return paths
 
-    def collect(self, kept: Collection[str]) -> int:
-        """Remove the directories not in ``kept`` (names) and under no mounted root; returns how many."""
-        in_use = leased_layers(self._leases) | set(kept)
-        unused = [path for path in self._directory.iterdir() if path.name not in in_use]
+    def users(self) -> dict[str, tuple[Path, ...]]:
+        """Root file systems by their directories, with the stack that each stands on, lowest first."""
+        found = leased_stacks(self._leases)
+        return {directory: tuple(self._directory / name for name in names) for directory, names in found.items()}
+
+    def collect(self, kept: Collection[Path]) -> int:
+        """Remove the directories not in ``kept`` and under no root file system; returns the bytes that this freed."""
+        in_use = {path for stack in self.users().values() for path in stack} | set(kept)
+        unused = [path for path in self._directory.iterdir() if path not in in_use]
+        freed_bytes = sum(disk_bytes(path) for path in unused)
         for path in unused:
-            doomed = Path(tempfile.mkdtemp(prefix="remove-", dir=self._staging))
-            path.rename(doomed / path.name)
-            shutil.rmtree(doomed, ignore_errors=True)
+            with self._scratch.open("remove") as doomed:
+                path.rename(doomed / path.name)
             (self._locks / path.name).unlink(missing_ok=True)
-        return len(unused)
+        return freed_bytes
 
     def _unpack(
         self, stack: Sequence[LayerBlob], paths: Sequence[Path], missing: Sequence[int], *, staging: Path
@@ -143,7 +151,7 @@ def _run_child(jobs: Sequence[UnpackJob]) -> None:
         raise UnpackError(f"unpacking ended with status {finished.returncode}: {finished.stderr.strip()[-500:]}")
     answer = json.loads(finished.stdout)
     if "error" in answer:
-        raise UnpackError(answer["error"])
+        raise UnpackError(answer["error"], damaged=bool(answer.get("damaged")))
 
 
 def _flush(directory: Path) -> None:

@@ -18,6 +18,8 @@ from nodeagent.images.locks import file_lock
 
 _REFERENCE = "org.opencontainers.image.ref.name"
 _STORED = "flotilla.dev/stored-unix-s"
+_SOURCE = "flotilla.dev/source-digest"
+_PINNED = "flotilla.dev/pinned"
 _MANIFEST_LIMIT_BYTES = 16 << 20
 
 
@@ -25,20 +27,34 @@ class CorruptBlobError(Exception):
     """A blob is missing or its content does not have the digest that it is named after."""
 
 
+class MissingBlobError(CorruptBlobError):
+    """A blob is not there (any more)."""
+
+
 @dataclass(frozen=True, slots=True)
 class IndexEntry:
-    """One manifest in the index. ``reference`` is empty once every name has moved to another image."""
+    """One manifest in the index. ``reference`` is empty once every name has moved to another image.
+
+    ``source_digest`` is what the registry has the name stand for, an index of several architectures maybe; empty where
+    the image came from no registry. A ``pinned`` image is never collected to make room.
+    """
 
     digest: str
     size_bytes: int
     media_type: str
     reference: str
     stored_unix_s: float
+    source_digest: str = ""
+    pinned: bool = False
 
     def descriptor(self) -> dict[str, Any]:
         annotations = {_STORED: repr(self.stored_unix_s)}
         if self.reference:
             annotations[_REFERENCE] = self.reference
+        if self.source_digest:
+            annotations[_SOURCE] = self.source_digest
+        if self.pinned:
+            annotations[_PINNED] = "true"
         return {
             "mediaType": self.media_type,
             "digest": self.digest,
@@ -55,6 +71,8 @@ def _entry(descriptor: dict[str, Any]) -> IndexEntry:
         media_type=descriptor["mediaType"],
         reference=annotations.get(_REFERENCE, ""),
         stored_unix_s=float(annotations.get(_STORED, 0)),
+        source_digest=annotations.get(_SOURCE, ""),
+        pinned=annotations.get(_PINNED) == "true",
     )
 
 
@@ -125,7 +143,7 @@ class Layout:
                 raise CorruptBlobError(f"{digest} is larger than {_MANIFEST_LIMIT_BYTES} bytes")
             content = path.read_bytes()
         except FileNotFoundError as error:
-            raise CorruptBlobError(f"{digest} is missing") from error
+            raise MissingBlobError(f"{digest} is missing") from error
         if hashlib.sha256(content).hexdigest() != path.name:
             raise CorruptBlobError(f"{digest} has other content than its digest says")
         document = json.loads(content)

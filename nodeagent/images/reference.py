@@ -36,6 +36,10 @@ class Reference:
     def repository(self) -> str:
         return f"{self.domain}/{self.path}"
 
+    def at(self, digest: str) -> Reference:
+        """The reference of that very manifest in the same repository."""
+        return Reference(self.domain, self.path, "", digest)
+
     def __str__(self) -> str:
         """The canonical text: ``domain/path@digest`` where there is a digest, else ``domain/path:tag``."""
         return f"{self.repository}@{self.digest}" if self.digest else f"{self.repository}:{self.tag}"

@@ -77,16 +77,19 @@ def unmount_rootfs(directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)
 
 
-def leased_layers(leases: Path) -> set[str]:
-    """Names of the layer directories that root file systems stand on. Drops leases whose holder is gone."""
-    names: set[str] = set()
+def leased_stacks(leases: Path) -> dict[str, tuple[str, ...]]:
+    """Root file systems by their directories, with the names of the layer directories that each stands on.
+
+    Drops leases whose holder is gone.
+    """
+    stacks: dict[str, tuple[str, ...]] = {}
     for lease in leases.iterdir():
-        directory, *layers = lease.read_text().splitlines()
-        if Path(directory, "lease").is_symlink():
-            names.update(layers)
+        directory, *layers = lease.read_text().splitlines() or [""]
+        if directory and Path(directory, "lease").is_symlink():
+            stacks[directory] = tuple(layers)
         else:
             lease.unlink(missing_ok=True)
-    return names
+    return stacks
 
 
 def _write_lease(layers: Sequence[Path], directory: Path) -> None:
@@ -96,7 +99,9 @@ def _write_lease(layers: Sequence[Path], directory: Path) -> None:
     link = directory / "lease"
     if not link.is_symlink():
         link.symlink_to(lease)
-    lease.write_text("\n".join([str(directory), *(layer.name for layer in layers)]))
+    staged = directory / "lease.new"
+    staged.write_text("\n".join([str(directory), *(layer.name for layer in layers)]))
+    staged.rename(lease)
 
 
 @contextmanager

@@ -1,15 +1,15 @@
 """The node's image store: one pull per image however many pods ask, and what is present is found without the network.
 
-Pulling takes the store's lock shared, collecting garbage takes it alone, so that nothing is removed from under a pull;
-both the agent and ``flotilla image`` work on the directory directly.
+The agent and ``flotilla image`` work on the directory at once. Entering an image into the index takes the store's lock
+shared, collecting garbage takes it alone, so that nothing is removed from under an image that is being unpacked; the
+long part of a pull, its transport, takes no lock, so that room can be made while one runs.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
-import shutil
-import tempfile
 import time
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,21 +20,25 @@ from typing import Literal
 
 from nodeagent.images.archive import ArchiveError, list_archive
 from nodeagent.images.auth import RegistryAuth, matching_auths, registry_auths
-from nodeagent.images.image import Image, ImageConfig, ImagePullError
+from nodeagent.images.garbage import Conditions, Reclaimed, StoredImage, Sweeper, eviction_order
+from nodeagent.images.image import Image, ImageConfig, ImageInUseError, ImagePullError, PullTime
 from nodeagent.images.layers import LayerLimits, LayerStore, UnpackError
-from nodeagent.images.layout import CorruptBlobError, IndexEntry, Layout
+from nodeagent.images.layout import CorruptBlobError, IndexEntry, Layout, MissingBlobError
 from nodeagent.images.locks import LockedError, file_lock
 from nodeagent.images.manifest import ManifestError, StoredManifest, read_manifest
 from nodeagent.images.reference import InvalidReferenceError, Reference, parse_reference
+from nodeagent.images.scratch import Scratch
 from nodeagent.images.transport import Skopeo, TransportError
+from nodeagent.images.uses import Uses
 
 __all__ = [
     "Image",
     "ImageConfig",
+    "ImageInUseError",
     "ImagePullError",
     "ImageStore",
-    "PruneReport",
     "PullPolicy",
+    "Reclaimed",
     "RegistryAuth",
     "registry_auths",
 ]
@@ -42,17 +46,18 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 PullPolicy = Literal["Always", "IfNotPresent", "Never"]
-_PARALLEL_PULLS = 4
+PARALLEL_PULLS = 4
+_PATIENCE_S = 60.0
+_ID_LENGTH = 6
 _CONTENT_ERRORS = (UnpackError, CorruptBlobError, ManifestError, OSError)
 
 
 @dataclass(frozen=True, slots=True)
-class PruneReport:
-    """What a prune took away. ``busy`` tells that a pull was running and files were left for the next time."""
+class _Flight:
+    """A pull under way and the credentials that it was begun with."""
 
-    references: tuple[str, ...]
-    freed_bytes: int
-    busy: bool
+    auths: tuple[RegistryAuth, ...]
+    task: asyncio.Task[Image]
 
 
 class ImageStore:
@@ -65,56 +70,66 @@ class ImageStore:
         insecure_registries: Sequence[str] = (),
         limits: LayerLimits | None = None,
         pull_timeout_s: float = 3600,
+        parallel_pulls: int = PARALLEL_PULLS,
     ) -> None:
         self._root = root
         self._layout = Layout(root)
-        self._layers = LayerStore(root, limits=limits or LayerLimits())
+        self._scratch = Scratch(root)
+        self._uses = Uses(root)
+        self._layers = LayerStore(root, self._scratch, limits=limits or LayerLimits())
         self._skopeo = Skopeo(self._layout.blobs, insecure_registries=insecure_registries, timeout_s=pull_timeout_s)
+        self._sweeper = Sweeper(self._layout, self._layers, self._scratch, self._uses, manifests=self._manifests)
         self._known: dict[str, StoredManifest] = {}
-        self._flights: dict[tuple[str, tuple[RegistryAuth, ...]], asyncio.Task[Image]] = {}
-        self._threads = ThreadPoolExecutor(_PARALLEL_PULLS, thread_name_prefix="image-pull")
+        self._flights: dict[str, _Flight] = {}
+        self._threads = ThreadPoolExecutor(parallel_pulls, thread_name_prefix="image-pull")
         root.mkdir(mode=0o711, parents=True, exist_ok=True)
-        self._layout.create()
-        self._layers.create()
+        for part in (self._layout, self._layers, self._scratch, self._uses):
+            part.create()
+
+    # ---- having images ----
 
     async def ensure(self, reference: str, *, policy: PullPolicy, auths: Sequence[RegistryAuth] = ()) -> Image:
-        """The image, pulled first if ``policy`` and what is present ask for it. Raises :class:`ImagePullError`.
+        """The image for a pod, pulled first if ``policy`` and what is present ask for it. Raises ImagePullError.
 
-        Concurrent calls share one pull, which goes on for the others when one caller is cancelled.
+        Concurrent calls share one pull, which goes on for the others when one caller is cancelled. The image counts as
+        needed until the next ``hold``.
         """
-        try:
-            parsed = parse_reference(reference)
-        except InvalidReferenceError as error:
-            raise ImagePullError("InvalidImageName", f"Failed to apply default image tag {error}") from error
-        if policy != "Always" and (present := self.find(reference)):
-            return present
-        if policy == "Never":
-            message = f'Container image "{reference}" is not present with pull policy of Never'
-            raise ImagePullError("ErrImageNeverPull", message)
-        key = (str(parsed), tuple(auths))
-        flight = self._flights.get(key)
-        if flight is None:
-            loop = asyncio.get_running_loop()
-            flight = loop.create_task(self._fly(parsed, key[1]), name=f"pull {parsed}")
-            self._flights[key] = flight
-            flight.add_done_callback(lambda done: self._land(key, done))
-        return await asyncio.shield(flight)
+        parsed = _parsed(reference)
+        self._uses.need(str(parsed))
+        while True:
+            if policy != "Always" and (present := self.find(reference)):
+                return present
+            flight = self._flights.get(str(parsed))
+            if flight is None:
+                flight = self._take_off(parsed, policy, tuple(auths))
+            if flight.auths == tuple(auths):
+                return await asyncio.shield(flight.task)
+            # What it fetches with other credentials is of use to this one, whether these are accepted is not.
+            await asyncio.wait((flight.task,))
+
+    def pull(self, reference: str, *, policy: PullPolicy = "Always", auths: Sequence[RegistryAuth] = ()) -> Image:
+        """The image, pulled first if ``policy`` asks for it, for no pod in particular. Raises ImagePullError."""
+        parsed = _parsed(reference)
+        present = self.find(reference) if policy != "Always" else None
+        return present or self._pull(parsed, policy, auths, time.monotonic())
 
     def find(self, reference: str) -> Image | None:
-        """The image of that name if it is present. Raises :class:`InvalidReferenceError`."""
-        parsed = parse_reference(reference)
-        for entry in self._layout.index():
-            if entry.reference == str(parsed) or (parsed.digest and _is_digest_of(entry, parsed)):
-                return self._image(entry)
-        return None
+        """The image of that name if it is present and whole. Raises :class:`InvalidReferenceError`."""
+        entry = self._named(parse_reference(reference))
+        image = self._image(entry) if entry else None
+        if image is None or not all(path.exists() for path in image.layers):
+            return None
+        self._uses.touch(image.digest)
+        return image
 
-    def load(self, archive: Path, *, reference: str = "") -> list[Image]:
+    def load(self, archive: Path, *, reference: str = "", pinned: bool = True) -> list[Image]:
         """Take in every image of an OCI or Docker archive, under ``reference`` or the names that it carries.
 
-        Raises :class:`ImagePullError` with reason ``ErrImageLoad``.
+        They come from no registry that could give them again, so they are ``pinned`` unless told otherwise. Raises
+        :class:`ImagePullError` with reason ``ErrImageLoad``.
         """
         try:
-            with self._working() as directory:
+            with self._scratch.open("load") as directory:
                 found = list_archive(archive)
                 if reference and len(found) > 1:
                     raise ArchiveError(f"{archive} holds {len(found)} images; one name does not fit them all")
@@ -125,99 +140,203 @@ class ImageStore:
                         raise ArchiveError(f"{archive}: the image carries no name; give it one")
                     target = directory / str(position)
                     self._skopeo.unpack_archive(archive, target, transport=image.transport, selector=image.selector)
-                    entries.append(self._take_in(target, names))
+                    with self._entering():
+                        entries.append(self._take_in(target, names, pinned=pinned))
         except (ArchiveError, InvalidReferenceError, TransportError, *_CONTENT_ERRORS) as error:
             raise ImagePullError("ErrImageLoad", str(error)) from error
-        return [self._image(entry) for entry in entries]
+        return [present for entry in entries if (present := self._image(entry))]
 
-    def list(self) -> list[Image]:
+    def images(self) -> list[Image]:
         """All images, also those that have lost their name."""
-        return [self._image(entry) for entry in {entry.digest: entry for entry in self._layout.index()}.values()]
+        entries = {entry.digest: entry for entry in self._layout.index()}.values()
+        return [present for entry in entries if (present := self._image(entry))]
 
-    def remove(self, reference: str) -> bool:
-        """Drop a name and, where it was an image's last and no container uses it, the image. False: no such name."""
-        wanted = str(parse_reference(reference))
-        names = [entry.reference for entry in self._layout.index()]
-        if wanted not in names:
-            return False
-        self._layout.edit(lambda entries: [entry for entry in entries if entry.reference != wanted])
-        self._collect()
-        return True
+    # ---- letting them go ----
 
-    def prune(self, *, keep: Collection[str] = (), free_bytes: int | None = None) -> PruneReport:
-        """Remove images, longest stored first, until ``free_bytes`` are free (None: all that may go).
+    def hold(self, references: Collection[str]) -> None:
+        """These names (as written in pods) are what the node's pods need from now on; what they mean is in use now."""
+        self._uses.need_only({str(parsed) for name in references if (parsed := _parsed_or_none(name))})
+        for digest in self.in_use():
+            self._uses.touch(digest)
 
-        ``keep`` holds references as written in pods, or image ids, that stay. Layers under a mounted root always stay.
+    def in_use(self) -> set[str]:
+        """Manifests' digests of the images that a root file system stands on or a pod needs."""
+        stacks = set(self._layers.users().values())
+        needed = (self._named(parse_reference(name)) for name in self._uses.needed())
+        return {image.digest for image in self._stored() if image.stack in stacks} | {
+            entry.digest for entry in needed if entry
+        }
+
+    def remove(self, text: str, *, force: bool = False) -> Reclaimed | None:
+        """Drop a name, or all names of an image given by its id, and the image with its last name. None: no such image.
+
+        Raises :class:`ImageInUseError` unless ``force``; what a root file system stands on stays on disk until it goes.
         """
-        kept = {_canonical(name) for name in keep}
-        doomed: list[IndexEntry] = []
-        freed_bytes = 0
-        for entry in sorted(self._layout.index(), key=lambda entry: (bool(entry.reference), entry.stored_unix_s)):
-            if free_bytes is not None and freed_bytes >= free_bytes:
-                break
-            image = self._image(entry)
-            if not kept & {entry.reference, entry.digest, image.id}:
-                doomed.append(entry)
-                freed_bytes += image.size_bytes
-        self._layout.edit(lambda entries: [entry for entry in entries if entry not in doomed])
-        busy = not self._collect()
-        references = tuple(entry.reference or entry.digest for entry in doomed)
-        return PruneReport(references=references, freed_bytes=freed_bytes, busy=busy)
+        wanted = _parsed_or_none(text)
+        entries = [entry for entry in self._layout.index() if wanted and entry.reference == str(wanted)]
+        entries = entries or self._by_id(text)
+        if not entries:
+            return None
+        left = {entry.digest for entry in self._layout.index() if entry not in entries and entry.reference}
+        lost = {entry.digest for entry in entries} - left
+        if not force and (users := self._users_of(lost)):
+            raise ImageInUseError(f"{text} is in use by {', '.join(users)}")
+        self._layout.edit(lambda before: [entry for entry in before if entry not in entries])
+        return replace(self._sweep(), references=tuple(entry.reference or entry.digest for entry in entries))
+
+    def reclaim(
+        self,
+        wanted_bytes: int | None = None,
+        *,
+        minimum_age_s: float = 0.0,
+        unused_s: float = 0.0,
+        pinned_too: bool = False,
+    ) -> Reclaimed:
+        """Remove leftovers, then images that may go, least recently used first, until ``wanted_bytes`` are free.
+
+        None: all that may go. ``minimum_age_s`` spares what was stored more recently, ``unused_s`` what was used more
+        recently. Images that are in use, needed by a pod (``hold``) or pinned stay, the last unless ``pinned_too``.
+        """
+        conditions = Conditions(time.time(), minimum_age_s, unused_s, pinned_too)
+        try:
+            with self._alone():
+                freed_bytes = self._sweeper.sweep()
+                order = eviction_order(self._stored(), in_use=self.in_use(), conditions=conditions, uses=self._uses)
+                gone: list[str] = []
+                while order and (wanted_bytes is None or freed_bytes < wanted_bytes):
+                    doomed = order[: len(order) if wanted_bytes is None else 1]
+                    del order[: len(doomed)]
+                    self._drop({image.digest for image in doomed})
+                    freed_bytes += self._sweeper.sweep()
+                    gone += [name for image in doomed for name in image.names or (image.digest,)]
+        except LockedError:
+            return Reclaimed(busy=True)
+        return Reclaimed(tuple(gone), freed_bytes)
 
     async def close(self) -> None:
         """End running pulls and wait for them."""
         self._skopeo.stop()
-        await asyncio.gather(*self._flights.values(), return_exceptions=True)
+        await asyncio.gather(*(flight.task for flight in self._flights.values()), return_exceptions=True)
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _fly(self, reference: Reference, auths: tuple[RegistryAuth, ...]) -> Image:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._pull, reference, auths)
+    # ---- pulling ----
 
-    def _land(self, key: tuple[str, tuple[RegistryAuth, ...]], flight: asyncio.Task[Image]) -> None:
-        del self._flights[key]
-        if not flight.cancelled():
-            flight.exception()
+    def _take_off(self, reference: Reference, policy: PullPolicy, auths: tuple[RegistryAuth, ...]) -> _Flight:
+        asked_s = time.monotonic()
 
-    def _pull(self, reference: Reference, auths: Sequence[RegistryAuth]) -> Image:
-        started_s = time.monotonic()
+        async def fly() -> Image:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._threads, self._pull, reference, policy, auths, asked_s)
+
+        flight = _Flight(auths, asyncio.get_running_loop().create_task(fly(), name=f"pull {reference}"))
+        self._flights[str(reference)] = flight
+        flight.task.add_done_callback(lambda done: self._land(reference, done))
+        return flight
+
+    def _land(self, reference: Reference, task: asyncio.Task[Image]) -> None:
+        del self._flights[str(reference)]
+        if not task.cancelled():
+            task.exception()
+
+    def _pull(self, reference: Reference, policy: PullPolicy, auths: Sequence[RegistryAuth], asked_s: float) -> Image:
+        began_s = time.monotonic()
         try:
-            with self._working() as directory:
-                target = self._fetch(reference, auths, directory)
-                entry = self._take_in(target, [reference])
+            if policy != "Always" and (image := self._mended(reference)):
+                return image
+            if policy == "Never":
+                message = f'Container image "{reference}" is not present with pull policy of Never'
+                raise ImagePullError("ErrImageNeverPull", message)
+            with self._scratch.open("pull") as directory:
+                entry = self._obtain(reference, auths, directory)
         except TransportError as error:
             reason = "SignatureValidationFailed" if error.untrusted else "ErrImagePull"
             raise ImagePullError(reason, f'failed to pull image "{reference}": {error}') from error
         except _CONTENT_ERRORS as error:
             raise ImagePullError("ErrImagePull", f'failed to unpack image "{reference}": {error}') from error
-        logger.info("image_pulled", extra={"image": str(reference), "duration_s": time.monotonic() - started_s})
-        return self._image(entry)
+        image = self._image(entry)
+        assert image is not None
+        self._uses.touch(image.digest)
+        taken = PullTime(time.monotonic() - began_s, began_s - asked_s)
+        logger.info("image_pulled", extra={"image": str(reference), "duration_s": taken.pulling_s})
+        return replace(image, pulled=taken)
 
-    def _fetch(self, reference: Reference, auths: Sequence[RegistryAuth], directory: Path) -> Path:
-        attempts: list[RegistryAuth | None] = [*matching_auths(auths, reference), None]
-        for position, auth in enumerate(attempts):
-            target = directory / f"pull-{position}"
+    def _mended(self, reference: Reference) -> Image | None:
+        """The present image of that name, what is missing of its layers unpacked anew; None if that can't be done."""
+        entry = self._named(reference)
+        if entry is None or (image := self._image(entry)) is None:
+            return None
+        try:
+            with self._entering():
+                self._layers.ensure(self._verified(entry.digest).layers)
+        except _CONTENT_ERRORS as error:
+            logger.warning("image_not_mended", extra={"image": str(reference), "error": str(error)})
+            return None
+        return image
+
+    def _obtain(self, reference: Reference, auths: Sequence[RegistryAuth], directory: Path) -> IndexEntry:
+        """The index's entry of what the registry has under that name now; nothing is fetched that is there."""
+        auth, source_digest = self._resolve(reference, auths, directory)
+        known = [entry for entry in self._layout.index() if source_digest in (entry.source_digest, entry.digest)]
+        if known and self._image(known[0]):
             try:
-                self._skopeo.pull(reference, target, auth=auth)
-            except TransportError as error:
-                if position == len(attempts) - 1 or not error.denied:
+                with self._entering():
+                    return self._enter(known[0], [reference], source_digest=source_digest)
+            except _CONTENT_ERRORS:
+                logger.warning("image_fetched_again", extra={"image": str(reference)})
+        for attempt in (1, 2):
+            target = directory / str(attempt)
+            self._skopeo.pull(reference.at(source_digest), target, auth=auth)
+            try:
+                with self._entering():
+                    return self._take_in(target, [reference], source_digest=source_digest)
+            except (MissingBlobError, UnpackError) as error:
+                # A blob that was there before has been collected since, or is not what it was: now it is fetched.
+                curable = isinstance(error, MissingBlobError) or error.damaged
+                if attempt == 2 or not curable:
                     raise
-            else:
-                return target
         raise AssertionError("the last attempt returns or raises")
 
-    def _take_in(self, layout: Path, names: Sequence[Reference]) -> IndexEntry:
+    def _resolve(
+        self, reference: Reference, auths: Sequence[RegistryAuth], directory: Path
+    ) -> tuple[RegistryAuth | None, str]:
+        """The credential that the registry accepts for the image (None: it needs none) and what the name stands for."""
+        attempts: list[RegistryAuth | None] = [*matching_auths(auths, reference), None]
+        refusal: TransportError | None = None
+        for auth in attempts:
+            try:
+                manifest = self._skopeo.manifest(reference, auth=auth, scratch=directory)
+            except TransportError as error:
+                refusal = refusal or error
+                if not error.denied:
+                    break
+            else:
+                digest = f"sha256:{hashlib.sha256(manifest).hexdigest()}"
+                if reference.digest.startswith("sha256:") and digest != reference.digest:
+                    raise TransportError(f"the registry answered with {digest}")
+                return auth, reference.digest or digest
+        assert refusal is not None
+        raise refusal
+
+    def _take_in(
+        self, layout: Path, names: Sequence[Reference], *, source_digest: str = "", pinned: bool = False
+    ) -> IndexEntry:
         """Unpack the one image of a fresh layout and enter it into the index under ``names``."""
         descriptor = Layout(layout).index()[0]
-        manifest = self._verified(descriptor.digest)
+        fresh = IndexEntry(descriptor.digest, descriptor.size_bytes, descriptor.media_type, "", time.time())
+        return self._enter(replace(fresh, pinned=pinned), names, source_digest=source_digest)
+
+    def _enter(self, entry: IndexEntry, names: Sequence[Reference], *, source_digest: str) -> IndexEntry:
+        """Give the image ``names``, its blobs complete and its layers unpacked."""
+        manifest = self._verified(entry.digest)
+        for digest in manifest.blob_digests():
+            if not self._layout.blob(digest).exists():
+                raise MissingBlobError(f"{digest} is missing")
         try:
             self._layers.ensure(manifest.layers)
         except UnpackError:
             self._distrust(manifest)
             raise
-        entries = [
-            IndexEntry(descriptor.digest, descriptor.size_bytes, descriptor.media_type, str(name), time.time())
-            for name in names
-        ]
+        entries = [replace(entry, reference=str(name), source_digest=source_digest) for name in names]
         self._layout.edit(lambda before: _with_names(before, entries))
         return entries[0]
 
@@ -226,6 +345,27 @@ class ImageStore:
         for layer, path in zip(manifest.layers, self._paths(manifest), strict=True):
             if not path.exists():
                 layer.path.unlink(missing_ok=True)
+
+    # ---- what is there ----
+
+    def _named(self, reference: Reference) -> IndexEntry | None:
+        for entry in self._layout.index():
+            if entry.reference == str(reference) or (reference.digest and _is_digest_of(entry, reference)):
+                return entry
+        return None
+
+    def _by_id(self, text: str) -> list[IndexEntry]:
+        """The entries of the one image whose id, or manifest, begins with ``text``."""
+        prefix = text.removeprefix("sha256:")
+        if len(prefix) < _ID_LENGTH or not set(prefix) <= set("0123456789abcdef"):
+            return []
+        found = [
+            image
+            for image in self._stored()
+            if image.digest.startswith(f"sha256:{prefix}")
+            or self._verified(image.digest).config_digest.startswith(f"sha256:{prefix}")
+        ]
+        return list(found[0].entries) if len(found) == 1 else []
 
     def _paths(self, manifest: StoredManifest) -> tuple[Path, ...]:
         return self._layers.paths([layer.diff_id for layer in manifest.layers])
@@ -236,66 +376,112 @@ class ImageStore:
             manifest = self._known[digest] = read_manifest(self._layout, digest)
         return manifest
 
-    def _image(self, entry: IndexEntry) -> Image:
-        manifest = self._verified(entry.digest)
-        references = (other.reference for other in self._layout.index() if other.digest == entry.digest)
+    def _image(self, entry: IndexEntry) -> Image | None:
+        """The image of an entry; None where its documents are damaged, so that it counts as not present."""
+        try:
+            manifest = self._verified(entry.digest)
+        except (CorruptBlobError, ManifestError, ValueError) as error:
+            logger.warning("image_damaged", extra={"image": entry.reference or entry.digest, "error": str(error)})
+            return None
+        entries = [other for other in self._layout.index() if other.digest == entry.digest]
         return Image(
             id=manifest.config_digest,
             digest=entry.digest,
-            references=tuple(reference for reference in references if reference),
+            references=tuple(other.reference for other in entries if other.reference),
             config=manifest.config,
             layers=self._paths(manifest),
             size_bytes=manifest.size_bytes,
+            repo_digests=_repo_digests(entries),
+            pinned=any(other.pinned for other in entries),
+            stored_unix_s=max(other.stored_unix_s for other in (entry, *entries)),
         )
 
-    @contextmanager
-    def _working(self) -> Iterator[Path]:
-        """A scratch directory, during which no garbage is collected."""
-        with file_lock(self._root / "lock", shared=True):
-            directory = Path(tempfile.mkdtemp(prefix="image-", dir=self._root / "tmp"))
-            try:
-                yield directory
-            finally:
-                shutil.rmtree(directory, ignore_errors=True)
+    def _stored(self) -> list[StoredImage]:
+        grouped: dict[str, list[IndexEntry]] = {}
+        for entry in self._layout.index():
+            grouped.setdefault(entry.digest, []).append(entry)
+        return [
+            StoredImage(tuple(entries), image.layers)
+            for entries in grouped.values()
+            if (image := self._image(entries[0]))
+        ]
 
-    def _collect(self) -> bool:
-        """Remove blobs and layers that no image needs. False: a pull is running, nothing was removed."""
+    def _manifests(self) -> Iterator[StoredManifest]:
+        for image in self._stored():
+            yield self._verified(image.digest)
+
+    # ---- uses ----
+
+    def _users_of(self, digests: Collection[str]) -> list[str]:
+        """Who uses the images, in words."""
+        stacks = {image.stack for image in self._stored() if image.digest in digests}
+        users = [f"container {Path(root).name[:12]}" for root, stack in self._layers.users().items() if stack in stacks]
+        for name in self._uses.needed():
+            entry = self._named(parse_reference(name))
+            if entry and entry.digest in digests:
+                users.append(f"a pod that needs {name}")
+        return users
+
+    def _drop(self, digests: Collection[str]) -> None:
+        self._layout.edit(lambda before: [entry for entry in before if entry.digest not in digests])
+
+    def _sweep(self) -> Reclaimed:
         try:
-            with file_lock(self._root / "lock", wait=False):
-                kept = [self._verified(entry.digest) for entry in self._layout.index()]
-                blobs = {digest for manifest in kept for digest in manifest.blob_digests()}
-                for blob in (self._layout.blobs / "sha256").iterdir():
-                    if f"sha256:{blob.name}" not in blobs:
-                        blob.unlink(missing_ok=True)
-                self._layers.collect({path.name for manifest in kept for path in self._paths(manifest)})
-                for leftover in (self._root / "tmp").iterdir():
-                    shutil.rmtree(leftover, ignore_errors=True)
+            with self._alone():
+                return Reclaimed((), self._sweeper.sweep())
         except LockedError:
-            return False
-        return True
+            return Reclaimed(busy=True)
+
+    @contextmanager
+    def _entering(self) -> Iterator[None]:
+        """No garbage is collected meanwhile."""
+        with file_lock(self._root / "lock", shared=True):
+            yield
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """No image is entered meanwhile. Raises :class:`LockedError`."""
+        with file_lock(self._root / "lock", patience_s=_PATIENCE_S):
+            yield
+
+
+def _parsed(reference: str) -> Reference:
+    try:
+        return parse_reference(reference)
+    except InvalidReferenceError as error:
+        raise ImagePullError("InvalidImageName", f"Failed to apply default image tag {error}") from error
+
+
+def _parsed_or_none(text: str) -> Reference | None:
+    try:
+        return parse_reference(text)
+    except InvalidReferenceError:
+        return None
 
 
 def _is_digest_of(entry: IndexEntry, reference: Reference) -> bool:
-    """Whether the entry is the very manifest that a ``name@digest`` reference asks for, under any of its tags."""
-    return entry.digest == reference.digest and entry.reference.rpartition(":")[0] == reference.repository
+    """Whether the entry is the very content that a ``name@digest`` reference asks for, under any of its tags."""
+    return reference.digest in (entry.digest, entry.source_digest) and _repository(entry) == reference.repository
 
 
-def _canonical(name: str) -> str:
-    """The form that a name has in the index; an image id stays as it is."""
-    try:
-        return name if name.startswith("sha256:") else str(parse_reference(name))
-    except InvalidReferenceError:
-        return name
+def _repository(entry: IndexEntry) -> str:
+    head, _, digest = entry.reference.partition("@")
+    return head if digest else head.rpartition(":")[0]
+
+
+def _repo_digests(entries: Sequence[IndexEntry]) -> tuple[str, ...]:
+    found = (f"{_repository(entry)}@{entry.source_digest}" for entry in entries if entry.source_digest)
+    return tuple(dict.fromkeys(name for name in found if not name.startswith("@")))
 
 
 def _with_names(before: Sequence[IndexEntry], added: Sequence[IndexEntry]) -> Iterator[IndexEntry]:
-    """The index after ``added`` has taken its names over; an image left without a name stays until a prune."""
+    """The index after ``added`` has taken its names over; an image left without a name stays until it is collected."""
     names = {entry.reference for entry in added}
     kept = [entry for entry in before if entry.reference not in names]
     present = {entry.digest for entry in (*kept, *added)}
     for entry in before:
         if entry.digest not in present:
             present.add(entry.digest)
-            yield replace(entry, reference="")
+            yield replace(entry, reference="", pinned=False)
     yield from (entry for entry in kept if entry.reference or entry.digest not in {new.digest for new in added})
     yield from added

@@ -1,7 +1,8 @@
-"""skopeo as the carrier of images, from registries and archives into the store's shared blobs.
+"""skopeo as the carrier of images, from registries and archives into the store's shared blobs and out again.
 
 Credentials reach skopeo in an anonymous memory file, never on disk or on a command line. Archives are handed over as
-open descriptors, so that no character of a path can be taken for image syntax.
+open descriptors, so that no character of a path can be taken for image syntax. Which certificates, mirrors and plain
+registries count is the host's to say, in ``/etc/containers`` (containers-registries.conf(5), containers-certs.d(5)).
 """
 
 from __future__ import annotations
@@ -14,15 +15,23 @@ import re
 import signal
 import subprocess
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from nodeagent.images.auth import RegistryAuth
 from nodeagent.images.reference import Reference
+from nodeagent.images.space import available_bytes
+from nodeagent.images.uses import disk_bytes
 
 _POLICY = Path("/etc/containers/policy.json")
+_CERTIFICATES = (Path("/etc/containers/certs.d"), Path("/etc/docker/certs.d"))
 _MESSAGE = re.compile(r'level=(?:fatal|error) msg="((?:[^"\\]|\\.)*)"')
 _MESSAGE_LIMIT = 1024
+_MANIFEST_LIMIT_BYTES = 16 << 20
+_LOOK_EVERY_S = 5.0
+_DENIALS = ("unauthorized", "authentication required", "denied", "forbidden", "no basic auth", "unknown", "not found")
 
 
 class TransportError(Exception):
@@ -30,9 +39,9 @@ class TransportError(Exception):
 
     @property
     def denied(self) -> bool:
-        """Whether other credentials might have been accepted."""
+        """Whether other credentials might have been accepted; some registries hide what they refuse."""
         text = str(self).lower()
-        return any(word in text for word in ("unauthorized", "authentication required", "denied", "forbidden"))
+        return any(word in text for word in _DENIALS)
 
     @property
     def untrusted(self) -> bool:
@@ -41,39 +50,52 @@ class TransportError(Exception):
 
 
 class Skopeo:
-    """Runs ``skopeo copy``; safe to use from several threads."""
+    """Runs ``skopeo``; safe to use from several threads.
 
-    def __init__(self, shared_blobs: Path, *, insecure_registries: Sequence[str] = (), timeout_s: float = 3600) -> None:
+    A copy ends after ``timeout_s``, and earlier when nothing has arrived for ``stall_s`` or the disk is nearly full.
+    """
+
+    def __init__(
+        self,
+        shared_blobs: Path,
+        *,
+        insecure_registries: Sequence[str] = (),
+        timeout_s: float = 3600,
+        stall_s: float = 300,
+    ) -> None:
         self._shared_blobs = shared_blobs
         self._insecure = frozenset(insecure_registries)
-        self._timeout_s = timeout_s
-        self._running: set[subprocess.Popen[str]] = set()
+        self._timeout_s, self._stall_s = timeout_s, stall_s
+        self._running: set[subprocess.Popen[bytes]] = set()
         self._guard = threading.Lock()
+
+    def manifest(self, reference: Reference, *, auth: RegistryAuth | None, scratch: Path) -> bytes:
+        """What ``reference`` stands for in its registry, as it is there. Raises :class:`TransportError`."""
+        with _auth_file(reference, auth) as (flags, descriptors):
+            secure = ["--tls-verify=false"] if self._is_insecure(reference.domain) else []
+            command = ["inspect", "--raw", "--retry-times", "1", *secure]
+            command += [*(["--authfile", *flags] if flags else []), f"docker://{reference}"]
+            content = self._run(command, scratch=scratch, descriptors=descriptors)
+        if len(content) > _MANIFEST_LIMIT_BYTES:
+            raise TransportError(f"the manifest is larger than {_MANIFEST_LIMIT_BYTES} bytes")
+        return content
 
     def pull(self, reference: Reference, target: Path, *, auth: RegistryAuth | None) -> None:
         """Copy ``reference`` from its registry into the new layout ``target``. Raises :class:`TransportError`."""
-        flags = ["--src-tls-verify=false"] if self._is_insecure(reference.domain) else []
-        if auth is None:
-            self._copy(f"docker://{reference}", target, flags=flags)
-            return
-        encoded = base64.b64encode(f"{auth.username}:{auth.password}".encode()).decode()
-        descriptor = os.memfd_create("registry-auth", os.MFD_CLOEXEC)
-        try:
-            os.write(descriptor, json.dumps({"auths": {reference.domain: {"auth": encoded}}}).encode())
-            flags += ["--src-authfile", f"/proc/self/fd/{descriptor}"]
-            self._copy(f"docker://{reference}", target, flags=flags, descriptors=(descriptor,))
-        finally:
-            os.close(descriptor)
+        with _auth_file(reference, auth) as (flags, descriptors):
+            secure = ["--src-tls-verify=false"] if self._is_insecure(reference.domain) else []
+            authority = ["--src-authfile", *flags] if flags else []
+            self._copy_in(f"docker://{reference}", target, flags=[*secure, *authority], descriptors=descriptors)
 
     def unpack_archive(self, archive: Path, target: Path, *, transport: str, selector: str) -> None:
-        """Copy one image of an archive (``docker-archive`` or ``oci-archive``) into ``target``.
+        """Copy one image of an archive (``docker-archive``, ``oci-archive``) or directory (``oci``) into ``target``.
 
         Layers stay as they are: compressing what is about to be unpacked would only cost time.
         """
         descriptor = os.open(archive, os.O_RDONLY | os.O_CLOEXEC)
         source = f"{transport}:/proc/self/fd/{descriptor}" + (f":{selector}" if selector else "")
         try:
-            self._copy(source, target, flags=["--dest-oci-accept-uncompressed-layers"], descriptors=(descriptor,))
+            self._copy_in(source, target, flags=["--dest-oci-accept-uncompressed-layers"], descriptors=(descriptor,))
         finally:
             os.close(descriptor)
 
@@ -85,47 +107,81 @@ class Skopeo:
 
     def _is_insecure(self, domain: str) -> bool:
         host = domain.rpartition(":")[0] if domain.rpartition(":")[2].isdigit() else domain
-        if domain in self._insecure or host in self._insecure or host == "localhost":
+        if domain in self._insecure or host in self._insecure:
             return True
+        if any((directory / domain).is_dir() for directory in _CERTIFICATES):
+            return False
         try:
-            return ipaddress.ip_address(host.strip("[]")).is_loopback
+            return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
         except ValueError:
             return False
 
-    def _copy(self, source: str, target: Path, *, flags: Sequence[str], descriptors: Sequence[int] = ()) -> None:
-        policy = [] if _POLICY.exists() else ["--insecure-policy"]
-        command = ["skopeo", *policy, "copy", "--quiet", "--retry-times", "1", *flags]
+    def _copy_in(self, source: str, target: Path, *, flags: Sequence[str], descriptors: Sequence[int]) -> None:
+        command = ["copy", "--quiet", "--retry-times", "1", *flags]
         command += ["--dest-shared-blob-dir", str(self._shared_blobs), source, f"oci:{target}:image"]
-        environment = os.environ | {"TMPDIR": str(target.parent)}
+        self._run(command, scratch=target.parent, descriptors=descriptors)
+
+    def _run(self, arguments: Sequence[str], *, scratch: Path, descriptors: Sequence[int] = ()) -> bytes:
+        policy = [] if _POLICY.exists() else ["--insecure-policy"]
         try:
             process = subprocess.Popen(
-                command,
+                ["skopeo", *policy, *arguments],
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 pass_fds=tuple(descriptors),
-                env=environment,
-                text=True,
-                errors="replace",
+                env=os.environ | {"TMPDIR": str(scratch)},
             )
         except OSError as error:
             raise TransportError(f"skopeo can't be started: {error}") from error
-        self._finish(process)
-
-    def _finish(self, process: subprocess.Popen[str]) -> None:
         with self._guard:
             self._running.add(process)
         try:
-            _, complaint = process.communicate(timeout=self._timeout_s)
-        except subprocess.TimeoutExpired as error:
-            process.kill()
-            process.communicate()
-            raise TransportError(f"not finished after {self._timeout_s:g} s") from error
+            answer, complaint = self._await(process, scratch)
         finally:
             with self._guard:
                 self._running.discard(process)
         if process.returncode != 0:
-            raise TransportError(_explain(complaint, process.returncode))
+            raise TransportError(_explain(complaint.decode(errors="replace"), process.returncode))
+        return answer
+
+    def _await(self, process: subprocess.Popen[bytes], scratch: Path) -> tuple[bytes, bytes]:
+        began_s = moved_s = time.monotonic()
+        seen: object = None
+        while True:
+            try:
+                return process.communicate(timeout=min(_LOOK_EVERY_S, self._timeout_s, self._stall_s))
+            except subprocess.TimeoutExpired:
+                now_s = time.monotonic()
+            arrived = (disk_bytes(scratch), self._shared_blobs.stat().st_mtime_ns)
+            if arrived != seen:
+                seen, moved_s = arrived, now_s
+            trouble = ""
+            if now_s - began_s >= self._timeout_s:
+                trouble = f"not finished after {self._timeout_s:g} s"
+            elif now_s - moved_s >= self._stall_s:
+                trouble = f"nothing arrived for {self._stall_s:g} s"
+            elif available_bytes(scratch) == 0:
+                trouble = "the disk is nearly full: make room on the node, or remove images that nothing uses"
+            if trouble:
+                process.kill()
+                process.communicate()
+                raise TransportError(trouble)
+
+
+@contextmanager
+def _auth_file(reference: Reference, auth: RegistryAuth | None) -> Iterator[tuple[list[str], tuple[int, ...]]]:
+    """A file name with ``auth`` for the image's registry, and the descriptor that it stands for; nothing without."""
+    if auth is None:
+        yield [], ()
+        return
+    encoded = base64.b64encode(f"{auth.username}:{auth.password}".encode()).decode()
+    descriptor = os.memfd_create("registry-auth", os.MFD_CLOEXEC)
+    try:
+        os.write(descriptor, json.dumps({"auths": {reference.domain: {"auth": encoded}}}).encode())
+        yield [f"/proc/self/fd/{descriptor}"], (descriptor,)
+    finally:
+        os.close(descriptor)
 
 
 def _explain(complaint: str, code: int) -> str:

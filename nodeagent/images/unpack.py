@@ -7,8 +7,8 @@ neither ``..`` nor a link leads anywhere else. Running apart from the agent keep
 What a layer does not hold but refers to (a parent directory, a link's target) is copied from the layers below, as
 unpacking onto the stacked file system would. Whiteouts become overlayfs's own marks (OCI image specification, layer).
 
-Called as ``python -m nodeagent.images.unpack``: a JSON list of jobs on standard input, ``{"error": ...}`` or
-``{"sizes_bytes": [...]}`` on standard output.
+Called as ``python -m nodeagent.images.unpack``: a JSON list of jobs on standard input, ``{"error": ...}`` (with
+``"damaged": true`` where a blob has changed on disk) or ``{"sizes_bytes": [...]}`` on standard output.
 """
 
 from __future__ import annotations
@@ -45,6 +45,10 @@ class UnpackJob:
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
+
+
+class DamagedBlobError(LayerError):
+    """The blob on disk does not have the digest that it is named after."""
 
 
 class _Readable(Protocol):
@@ -95,7 +99,7 @@ def unpack(job: UnpackJob) -> int:
     with open(job.blob, "rb", buffering=0) as blob:  # noqa: PTH123
         found = hashlib.file_digest(blob, "sha256").hexdigest()
         if f"sha256:{found}" != job.digest:
-            raise LayerError(f"the blob of {job.digest} has the digest sha256:{found}")
+            raise DamagedBlobError(f"the blob of {job.digest} has the digest sha256:{found}")
         blob.seek(0)
         lowers = LowerLayers(job.lowers)
         measured = _Measured(_decompressed(blob), job.limit_bytes)
@@ -126,7 +130,7 @@ def main() -> None:
     except MemoryError:
         answer = {"error": f"the layer takes more than {limit_bytes} bytes of memory to unpack"}
     except (LayerError, tarfile.TarError, OSError, EOFError, ValueError) as error:
-        answer = {"error": str(error) or type(error).__name__}
+        answer = {"error": str(error) or type(error).__name__, "damaged": isinstance(error, DamagedBlobError)}
     json.dump(answer, sys.stdout)
 
 
