@@ -16,7 +16,7 @@ import numpy.typing as npt
 ROUNDS = 32
 LONGEST_FIRST_S = 10.0
 WINDOW_SLACK_S = 0.25  # a round that comes a little late still closes the window that it was meant for
-_CPU, _MEMORY, _STARTED = range(3)
+_CPU, _MEMORY, _STARTED, _THROTTLED = range(4)
 
 Numbers = npt.NDArray[np.float64]
 
@@ -32,8 +32,9 @@ class ContainerId(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What one sampling round found; one number a container in each column. CPU time in seconds, cumulative.
+    """What one sampling round found; one number a container in each column. Times in seconds, cumulative.
 
+    ``throttled_s`` is for how long the container's limit kept from running what could have run.
     ``time_unix_s`` is the node's clock, ``received_unix_s`` the server's.
     """
 
@@ -42,6 +43,7 @@ class Round:
     cpu_s: Numbers
     memory_bytes: Numbers
     started_unix_s: Numbers
+    throttled_s: Numbers
     node_cpu_s: float
     node_memory_bytes: float
 
@@ -83,7 +85,7 @@ class NodeColumns:
         self._received = np.zeros(ROUNDS)
         self._node = np.zeros((2, ROUNDS))
         # A start of 0 marks a container that had no sample in the round.
-        self._values = np.zeros((3, ROUNDS, len(self.containers)))
+        self._values = np.zeros((4, ROUNDS, len(self.containers)))
 
     @property
     def newest_unix_s(self) -> float:
@@ -104,7 +106,7 @@ class NodeColumns:
         self._times[-1] = round_.time_unix_s
         self._received[-1] = round_.received_unix_s
         self._node[:, -1] = (round_.node_cpu_s, round_.node_memory_bytes)
-        for part, column in enumerate((round_.cpu_s, round_.memory_bytes, round_.started_unix_s)):
+        for part, column in enumerate((round_.cpu_s, round_.memory_bytes, round_.started_unix_s, round_.throttled_s)):
             self._values[part, -1] = column
         self._count = min(self._count + 1, ROUNDS)
 
@@ -119,8 +121,8 @@ class NodeColumns:
             other._values[:, :, new] = self._values[:, :, old]
         return other
 
-    def cpu_rate(self, container: int, span: Span) -> Usage | None:
-        """Cores used on average; None where nothing is known.
+    def cpu_rate(self, container: int, span: Span, *, demand: bool = False) -> Usage | None:
+        """Cores used on average, with ``demand`` those that were wanted and denied as well; None if nothing is known.
 
         Only the container's present run counts. Where no earlier round of a young run is known, its start stands in
         for one, because the cgroup's counter began at zero then.
@@ -129,16 +131,20 @@ class NodeColumns:
         if end < ROUNDS - self._count or not self._values[_STARTED, end, container]:
             return None
         received, started = float(self._received[end]), float(self._values[_STARTED, end, container])
-        used = float(self._values[_CPU, end, container])
+        used = self._cpu(end, container, demand=demand)
         if self._values[_STARTED, end - 1, container] == started and end - 1 >= ROUNDS - self._count:
             begin = self._begin(container, end=end, span=span)
-            used -= float(self._values[_CPU, begin, container])
+            used -= self._cpu(begin, container, demand=demand)
             seconds = float(self._times[end] - self._times[begin])
         else:
             seconds = float(self._times[end]) - started
         if not 0.0 < seconds <= max(LONGEST_FIRST_S, span.window_s) or received - seconds < span.since_unix_s:
             return None
         return Usage(max(0.0, used) / seconds, received - seconds, received)
+
+    def _cpu(self, row: int, container: int, *, demand: bool) -> float:
+        used = float(self._values[_CPU, row, container])
+        return used + float(self._values[_THROTTLED, row, container]) if demand else used
 
     def _begin(self, container: int, *, end: int, span: Span) -> int:
         """The earliest round of the same run within the span; the one before ``end`` at least."""

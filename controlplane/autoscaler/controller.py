@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from controlplane.autoscaler.calculator import MetricError
-from controlplane.autoscaler.decision import Bounds, Decision, Explanation, Measured, decide
+from controlplane.autoscaler.decision import Beyond, Bounds, Decision, Explanation, Measured, decide
 from controlplane.autoscaler.figures import Figures
 from controlplane.autoscaler.measuring import Measurer
 from controlplane.autoscaler.memory import Memory
@@ -23,7 +23,7 @@ from controlplane.autoscaler.stabilization import History, behavior_of
 from controlplane.autoscaler.status import next_status, worth_writing
 from controlplane.autoscaler.target import Target, TargetError, find_target, refers_to
 from controlplane.autoscaler.total_reader import TotalReader
-from controlplane.autoscaler.usage import SampledUsage, UnknownUsage, UsageSource
+from controlplane.autoscaler.usage import SampledUsage, UnknownUsage
 from controlplane.reconcile.clock import Clock
 from controlplane.reconcile.controller import Controller, ObjectKey
 from controlplane.reconcile.events import EventRecorder
@@ -32,7 +32,8 @@ from controlplane.reconcile.objects import Objects
 from controlplane.reconcile.own_writes import OwnWrites
 from controlplane.reconcile.result import DONE, Result, after
 from controlplane.store.cache import Cache, CacheEvent, Entry
-from flotilla.api.autoscaling_options import read_options
+from flotilla.api.autoscaling_options import AutoscalingOptions, read_options
+from flotilla.api.conditions import get_condition
 from flotilla.api.errors import ApiError
 from flotilla.api.objects import KubeObject, format_time, namespace_of, uid_of
 from flotilla.api.registry import Registry, Resource
@@ -40,6 +41,7 @@ from flotilla.api.resources import HORIZONTAL_POD_AUTOSCALERS, PODS
 from flotilla.api.scales import with_replicas
 
 MANAGER = "horizontal-pod-autoscaler"
+SCALED_TO_ZERO = "ScaledToZero"
 EVALUATE_EVERY_S = 0.95  # a little less than the agents' second, so that jitter never costs a whole round
 WORKERS = 4
 LONGEST_WAIT_S = 3.0
@@ -156,7 +158,7 @@ class AutoscalerReconciler:
             return None
         memory.evaluated_s = now_s
         behavior = behavior_of(autoscaler["spec"])
-        measurer = self._measurer.by(self._queried(autoscaler)) if options.from_prometheus else self._measurer
+        measurer = self._measurer_for(autoscaler, options)
         measured = measurer.measure(autoscaler, pods, behavior, current=target.replicas)
         measured = memory.with_fallbacks(measured, options.fallback, now_s=now_s)
         decision = self._ambiguous(target, memory) or decide(
@@ -166,14 +168,24 @@ class AutoscalerReconciler:
             bounds,
             current=target.replicas,
             now_s=now_s,
+            beyond=Beyond(
+                panic=options.panic,
+                floor=memory.forecast_floor(measured, options.forecast, now_s=now_s),
+                scaled_to_zero=_scaled_to_zero(autoscaler),
+            ),
         )
         return await self._carry_out(key, autoscaler, target, measured, decision)
 
-    def _queried(self, autoscaler: KubeObject) -> UsageSource:
-        try:
-            return self._figures.queries.usage(autoscaler)
-        except MetricError as error:
-            return UnknownUsage(error)
+    def _measurer_for(self, autoscaler: KubeObject, options: AutoscalingOptions) -> Measurer:
+        """With the source of CPU and memory that the autoscaler has chosen."""
+        if options.from_prometheus:
+            try:
+                return self._measurer.by(self._figures.queries.usage(autoscaler))
+            except MetricError as error:
+                return self._measurer.by(UnknownUsage(error))
+        if options.saturation_aware:
+            return self._measurer.by(SampledUsage(self._figures.samples, demand=True))
+        return self._measurer
 
     def _remember(self, key: ObjectKey, autoscaler: KubeObject, target: Target) -> Memory:
         now_s = asyncio.get_running_loop().time()
@@ -222,6 +234,7 @@ class AutoscalerReconciler:
         desired = decision.replicas
         if desired is None or desired == target.replicas:
             self._memories[key].history = decision.history
+            explanations = (*explanations, *_zero(autoscaler, target.replicas, scaled=False))
             return _Outcome(explanations, target.replicas, desired, values)
         try:
             await self._scale(key, target, desired)
@@ -235,7 +248,8 @@ class AutoscalerReconciler:
         self._memories[key].history = decision.history
         self._event(autoscaler, "Normal", "SuccessfulRescale", _news(desired, decision.why))
         message = f"the HPA controller was able to update the target scale to {desired}"
-        explanations = (*explanations, Explanation("AbleToScale", True, "SucceededRescale", message))
+        done = Explanation("AbleToScale", True, "SucceededRescale", message)
+        explanations = (*explanations, done, *_zero(autoscaler, desired, scaled=True))
         return _Outcome(explanations, target.replicas, desired, values, scaled_at=format_time(self._clock()))
 
     async def _scale(self, key: ObjectKey, target: Target, replicas: int) -> None:
@@ -337,6 +351,19 @@ class Autoscaler:
 def _bounds(autoscaler: KubeObject) -> Bounds:
     minimum = autoscaler["spec"].get("minReplicas")
     return Bounds(1 if minimum is None else minimum, autoscaler["spec"]["maxReplicas"])
+
+
+def _scaled_to_zero(autoscaler: KubeObject) -> bool:
+    return (get_condition(autoscaler, SCALED_TO_ZERO) or {}).get("status") == "True"
+
+
+def _zero(autoscaler: KubeObject, replicas: int, *, scaled: bool) -> tuple[Explanation, ...]:
+    """Whether it is this autoscaler that left no replicas: somebody who wants a pause does the same (KEP-2021)."""
+    if replicas == 0 and scaled:
+        return (Explanation(SCALED_TO_ZERO, True, "ScaledToZero", "the HPA has scaled the target to zero"),)
+    if replicas and _scaled_to_zero(autoscaler):
+        return (Explanation(SCALED_TO_ZERO, False, "NotScaledToZero", "the target has replicas"),)
+    return ()
 
 
 def _news(replicas: int, why: str) -> str:

@@ -7,10 +7,11 @@ bounds and policies. Conditions and reasons are worded as Kubernetes words them,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from controlplane.autoscaler.calculator import Proposal
-from controlplane.autoscaler.stabilization import Behavior, History, Verdict, limit, stabilize
+from controlplane.autoscaler.stabilization import Behavior, History, Verdict, bounded, limit, stabilize
+from flotilla.api.autoscaling_options import Panic
 from flotilla.api.objects import KubeObject
 
 
@@ -51,11 +52,34 @@ class Bounds:
     maximum: int
 
 
+@dataclass(frozen=True, slots=True)
+class Beyond:
+    """What an autoscaler asks for beyond Kubernetes' algorithm; nothing by default.
+
+    ``floor`` is a count that is forecast to be needed; ``scaled_to_zero`` says that it was this autoscaler that left no
+    replicas, and not somebody who wants it to pause.
+    """
+
+    panic: Panic | None = None
+    floor: int = 0
+    scaled_to_zero: bool = False
+
+
+PLAIN = Beyond()
+
+
 def decide(
-    measured: Sequence[Measured], history: History, behavior: Behavior, bounds: Bounds, *, current: int, now_s: float
+    measured: Sequence[Measured],
+    history: History,
+    behavior: Behavior,
+    bounds: Bounds,
+    *,
+    current: int,
+    now_s: float,
+    beyond: Beyond = PLAIN,
 ) -> Decision:
     """What to do about a target that has ``current`` replicas. The history returned includes this decision."""
-    if current == 0 and bounds.minimum != 0:
+    if current == 0 and bounds.minimum != 0 and not beyond.scaled_to_zero:
         message = "scaling is disabled since the replica count of the target is zero"
         return Decision(0, "", (Explanation("ScalingActive", False, "ScalingDisabled", message),), history)
     if current > bounds.maximum:
@@ -64,11 +88,18 @@ def decide(
     if current < bounds.minimum:
         why = "Current number of replicas below Spec.MinReplicas"
         return Decision(bounds.minimum, why, (), _carried_out(history, bounds.minimum - current, now_s=now_s))
-    return _by_metrics(measured, history, behavior, bounds, current=current, now_s=now_s)
+    return _by_metrics(measured, history, behavior, bounds, current=current, now_s=now_s, beyond=beyond)
 
 
 def _by_metrics(
-    measured: Sequence[Measured], history: History, behavior: Behavior, bounds: Bounds, *, current: int, now_s: float
+    measured: Sequence[Measured],
+    history: History,
+    behavior: Behavior,
+    bounds: Bounds,
+    *,
+    current: int,
+    now_s: float,
+    beyond: Beyond,
 ) -> Decision:
     valid = [(each.proposal.replicas, each.title) for each in measured if each.proposal is not None]
     failed = [each for each in measured if each.proposal is None]
@@ -77,16 +108,24 @@ def _by_metrics(
         first = failed[0]
         message = f"the HPA was unable to compute the replica count: {first.message}"
         return Decision(None, "", (Explanation("ScalingActive", False, first.reason, message),), history)
-    stabilized = stabilize(desired, history, behavior, current=current, now_s=now_s)
-    limited = limit(
-        stabilized.replicas,
-        history,
-        behavior,
-        current=current,
-        minimum=bounds.minimum,
-        maximum=bounds.maximum,
-        now_s=now_s,
-    )
+    if beyond.floor > desired:
+        desired, title = beyond.floor, "the forecast"
+    if beyond.panic is not None and current and desired >= beyond.panic.threshold * current:
+        history = replace(history, panic_s=now_s)
+    if beyond.panic is not None and now_s - history.panic_s < beyond.panic.hold_s:
+        stabilized = _in_panic(desired, current=current)
+        limited = bounded(stabilized.replicas, minimum=bounds.minimum, maximum=bounds.maximum)
+    else:
+        stabilized = stabilize(desired, history, behavior, current=current, now_s=now_s)
+        limited = limit(
+            stabilized.replicas,
+            history,
+            behavior,
+            current=current,
+            minimum=bounds.minimum,
+            maximum=bounds.maximum,
+            now_s=now_s,
+        )
     history = history.recommended(desired, behavior, now_s=now_s)
     return Decision(
         limited.replicas,
@@ -94,6 +133,12 @@ def _by_metrics(
         _explain(title, stabilized, limited),
         _carried_out(history, limited.replicas - current, now_s=now_s),
     )
+
+
+def _in_panic(desired: int, *, current: int) -> Verdict:
+    """As Knative's autoscaler in its panic mode: up at once, not down."""
+    message = "the demand is or was lately a multiple of what the replicas can bear: policies wait, nothing is removed"
+    return Verdict(max(desired, current), False, "PanicScaling", message)
 
 
 def _explain(title: str, stabilized: Verdict, limited: Verdict) -> tuple[Explanation, ...]:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 
 from controlplane.autoscaler.calculator import Proposal
 from controlplane.autoscaler.decision import Measured
+from controlplane.autoscaler.forecast import Forecast
 from controlplane.autoscaler.stabilization import History
-from flotilla.api.autoscaling_options import Fallback
+from flotilla.api.autoscaling_options import Fallback, ForecastOptions
 
 
 @dataclass(slots=True)
@@ -24,6 +25,19 @@ class Memory:
     waiting_since_s: float | None = None
     written_s: float = float("-inf")
     failing_since_s: dict[int, float] = field(default_factory=dict)  # position of the metric → when
+    forecast: Forecast | None = None
+
+    def forecast_floor(self, measured: Sequence[Measured], options: ForecastOptions | None, *, now_s: float) -> int:
+        """The replicas that are forecast to be needed, what is measured now included; 0 without a forecast."""
+        if options is None:
+            self.forecast = None
+            return 0
+        if self.forecast is None or self.forecast.options != options:
+            self.forecast = Forecast(options)
+        proposed = [each.proposal.replicas for each in measured if each.proposal is not None]
+        if proposed:
+            self.forecast.observe(max(proposed), now_s=now_s)
+        return self.forecast.lower_bound(now_s=now_s)
 
     def with_fallbacks(
         self, measured: Sequence[Measured], fallback: Fallback | None, *, now_s: float

@@ -88,10 +88,17 @@ class SampleStore:
         arrived, self._arrived = self._arrived, set()
         return arrived
 
-    def pod_cpu(self, node: str, uid: str, *, container: str = "", span: Span = WINDOW) -> Usage | None:
-        """Cores that the pod, or one container of it, has used over the span; None if that is not known."""
+    def pod_cpu(
+        self, node: str, uid: str, *, container: str = "", span: Span = WINDOW, demand: bool = False
+    ) -> Usage | None:
+        """Cores that the pod, or one container of it, has used over the span; None if that is not known.
+
+        With ``demand`` those count as well that its limit kept it from using.
+        """
         known = self._fresh(node)
-        return total([known.columns.cpu_rate(index, span) for index in known.of(uid, container)]) if known else None
+        if known is None:
+            return None
+        return total([known.columns.cpu_rate(index, span, demand=demand) for index in known.of(uid, container)])
 
     def pod_memory(self, node: str, uid: str, *, container: str = "") -> Usage | None:
         """Bytes in the working set of the pod, or of one container; None if that is not known."""
@@ -133,7 +140,8 @@ class SampleStore:
         cpu = _column(samples.cpu_usage_ns, "<u8", width)
         memory = _column(samples.memory_working_set_bytes, "<u8", width)
         started = _column(samples.start_time_unix_s, "<f8", width)
-        if cpu is None or memory is None or started is None:
+        throttled = _column(samples.cpu_throttled_ns, "<u8", width)
+        if cpu is None or memory is None or started is None or throttled is None:
             return None
         return Round(
             time_unix_s=samples.time_unix_s,
@@ -141,6 +149,7 @@ class SampleStore:
             cpu_s=cpu * _NANO,
             memory_bytes=memory,
             started_unix_s=started,
+            throttled_s=throttled * _NANO,
             node_cpu_s=samples.node_cpu_usage_ns * _NANO,
             node_memory_bytes=float(samples.node_memory_working_set_bytes),
         )

@@ -85,10 +85,11 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What was recommended and done lately."""
+    """What was recommended and done lately, and when a demand was last seen that was cause for panic."""
 
     recommendations: tuple[Recommendation, ...] = ()
     changes: tuple[Change, ...] = ()
+    panic_s: float = float("-inf")
 
     @classmethod
     def seeded(cls, replicas: int, *, now_s: float) -> History:
@@ -121,6 +122,15 @@ class Verdict:
     limited: bool
     reason: str
     message: str
+
+
+def bounded(desired: int, *, minimum: int, maximum: int) -> Verdict:
+    """Keep ``desired`` within the bounds, without any brake."""
+    if desired > maximum:
+        return _too_many(maximum)
+    if desired < minimum:
+        return _too_few(minimum)
+    return _within(desired)
 
 
 def stabilize(desired: int, history: History, behavior: Behavior, *, current: int, now_s: float) -> Verdict:
@@ -163,6 +173,10 @@ def limit(
             verdict = Verdict(allowed, True, "ScaleDownLimit", message)
         if desired < verdict.replicas:
             return verdict
+    return _within(desired)
+
+
+def _within(desired: int) -> Verdict:
     return Verdict(desired, False, "DesiredWithinRange", "the desired count is within the acceptable range")
 
 

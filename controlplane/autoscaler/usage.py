@@ -38,12 +38,17 @@ class UsageSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SampledUsage:
-    """What the agents measure."""
+    """What the agents measure; with ``demand`` also the CPU time that limits kept containers from using.
+
+    Use below a limit shows the load; at the limit it shows the limit, and a load of ten times as much looks the same.
+    The time that tasks were ready to run and might not is what is missing, as far as the node has cores for them.
+    """
 
     samples: SampleStore
+    demand: bool = False
 
     def cpu(self, pod: PodState, container: str, span: Span) -> Usage | None:
-        return self.samples.pod_cpu(pod.node, pod.uid, container=container, span=span)
+        return self.samples.pod_cpu(pod.node, pod.uid, container=container, span=span, demand=self.demand)
 
     def memory(self, pod: PodState, container: str) -> Usage | None:
         return self.samples.pod_memory(pod.node, pod.uid, container=container)

@@ -88,6 +88,7 @@ class Load:
                 generation=hash(tuple(pod.uid for pod in mine)) & 0xFFFF,
                 containers=keys,
                 cpu_usage_ns=(used * 1e9).astype("<u8").tobytes(),
+                cpu_throttled_ns=np.zeros(len(mine), "<u8").tobytes(),
                 memory_working_set_bytes=np.full(len(mine), 1 << 20, "<u8").tobytes(),
                 start_time_unix_s=np.array([self._started[pod.uid] for pod in mine], "<f8").tobytes(),
             ),

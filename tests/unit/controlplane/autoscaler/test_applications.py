@@ -113,7 +113,10 @@ def test_a_new_series_does_not_hide_the_others(store: ApplicationMetrics, clock:
     """While a label's first value has no rate yet, the rates of the others count."""
     _count(store, clock, 0, 50, 100)
     clock.now = T0 + 3
-    both = (("http_requests_total", {}, True, 150.0), ("http_requests_total", {"code": "500"}, True, 1.0))
+    both: tuple[Value, ...] = (
+        ("http_requests_total", {}, True, 150.0),
+        ("http_requests_total", {"code": "500"}, True, 1.0),
+    )
     store.ingest("one", _round(T0 + 3, *both, generation=2))
     assert _value(store, "http_requests") == pytest.approx(50.0)
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 
 from controlplane.autoscaler.calculator import Proposal
-from controlplane.autoscaler.decision import Bounds, Decision, Measured, decide
+from controlplane.autoscaler.decision import PLAIN, Beyond, Bounds, Decision, Measured, decide
 from controlplane.autoscaler.stabilization import History, behavior_of
+from flotilla.api.autoscaling_options import Panic
 
 CPU = "cpu resource utilization (percentage of request)"
 NOW_S = 1000.0
+BOUNDS = Bounds(2, 8)
 
 
 def _asks(replicas: int, title: str = CPU) -> Measured:
@@ -19,9 +21,16 @@ def _asks(replicas: int, title: str = CPU) -> Measured:
 FAILS = Measured(CPU, reason="FailedGetResourceMetric", message="failed to get cpu utilization: none")
 
 
-def _decide(*measured: Measured, current: int, history: History | None = None) -> Decision:
+def _decide(
+    *measured: Measured,
+    current: int,
+    history: History | None = None,
+    beyond: Beyond = PLAIN,
+    bounds: Bounds = BOUNDS,
+    now_s: float = NOW_S,
+) -> Decision:
     history = history or History.seeded(current, now_s=NOW_S - 400)
-    return decide(measured, history, behavior_of({}), Bounds(2, 8), current=current, now_s=NOW_S)
+    return decide(measured, history, behavior_of({}), bounds, current=current, now_s=now_s, beyond=beyond)
 
 
 def _conditions(decision: Decision) -> dict[str, tuple[bool, str]]:
@@ -79,3 +88,43 @@ def test_a_limited_evaluation_says_what_limits_it() -> None:
     held = _decide(_asks(2), current=5, history=History.seeded(5, now_s=NOW_S - 10))
     assert held.replicas == 5
     assert _conditions(held)["AbleToScale"] == (True, "ScaleDownStabilized")
+
+
+def test_panic_goes_up_at_once() -> None:
+    """From a multiple of what there is on, policies don't hold a scale-up back; the bounds do."""
+    wide = Bounds(1, 100)
+    assert _decide(_asks(40), current=4, bounds=wide).replicas == 8
+    decision = _decide(_asks(40), current=4, bounds=wide, beyond=Beyond(Panic(2.0)))
+    assert decision.replicas == 40
+    assert _conditions(decision)["AbleToScale"] == (True, "PanicScaling")
+    assert _decide(_asks(40), current=4, beyond=Beyond(Panic(2.0))).replicas == 8
+    assert _decide(_asks(7), current=4, bounds=wide, beyond=Beyond(Panic(2.0))).replicas == 7
+
+
+def test_panic_holds_what_there_is() -> None:
+    """Nothing is removed until the demand has been below the threshold for the whole hold."""
+    beyond, wide = Beyond(Panic(2.0, hold_s=60.0)), Bounds(1, 100)
+    panicked = _decide(_asks(40), current=4, bounds=wide, beyond=beyond).history
+    quiet = History.seeded(1, now_s=NOW_S - 400)
+    during = History(quiet.recommendations, (), panicked.panic_s)
+    assert _decide(_asks(1), current=40, history=during, bounds=wide, beyond=beyond, now_s=NOW_S + 59).replicas == 40
+    after = _decide(_asks(1), current=40, history=during, bounds=wide, beyond=beyond, now_s=NOW_S + 400)
+    assert after.replicas == 1
+
+
+def test_a_forecast_is_a_lower_bound() -> None:
+    """A forecast raises the count, says so, and never lowers it."""
+    decision = _decide(_asks(2), current=2, beyond=Beyond(floor=4))
+    assert (decision.replicas, decision.why) == (4, "the forecast above target")
+    assert _decide(_asks(5), current=4, beyond=Beyond(floor=3)).replicas == 5
+
+
+def test_a_failed_metric_is_not_made_up_for_by_a_forecast() -> None:
+    """Where nothing is measured, a forecast decides nothing."""
+    assert _decide(FAILS, current=4, beyond=Beyond(floor=6)).replicas is None
+
+
+def test_zero_that_it_made_itself_is_no_pause() -> None:
+    """A target that this autoscaler has scaled to zero comes back when the minimum is raised; another's does not."""
+    assert _decide(_asks(1), current=0).replicas == 0
+    assert _decide(_asks(1), current=0, beyond=Beyond(scaled_to_zero=True)).replicas == 2

@@ -61,6 +61,7 @@ def _sampled(cache: Cache) -> SampleStore:
                 generation=1,
                 containers=[key],
                 cpu_usage_ns=np.array([second * 500_000_000], "<u8").tobytes(),
+                cpu_throttled_ns=np.array([0], "<u8").tobytes(),
                 memory_working_set_bytes=np.array([4096], "<u8").tobytes(),
                 start_time_unix_s=np.array([T0 - 9.0], "<f8").tobytes(),
                 node_cpu_usage_ns=second * 1_000_000_000,

@@ -13,7 +13,7 @@ from protos import dispatcher_pb2 as pb
 
 T0 = 1_700_000_000.0
 Row = tuple[float, float, float]
-"""CPU seconds so far, memory in bytes, start (Unix time)."""
+"""CPU seconds so far, memory in bytes, start (Unix time). Containers are throttled for twice as long as they run."""
 
 
 class Clock:
@@ -44,7 +44,7 @@ def _round(at: float, rows: dict[str, Row], *, generation: int = 1, node_cpu_s: 
         generation=generation,
         containers=keys,
         cpu_usage_ns=(cpu * 1e9).astype("<u8").tobytes(),
-        cpu_throttled_ns=np.zeros(len(rows), "<u8").tobytes(),
+        cpu_throttled_ns=(cpu * 2e9).astype("<u8").tobytes(),
         memory_working_set_bytes=memory.astype("<u8").tobytes(),
         start_time_unix_s=started.astype("<f8").tobytes(),
         node_cpu_usage_ns=int(node_cpu_s * 1e9),
@@ -68,6 +68,16 @@ def test_cpu_is_averaged_over_five_seconds(store: SampleStore, clock: Clock) -> 
     assert usage.value == pytest.approx(0.5)
     assert usage.window_s == pytest.approx(5.0)
     assert usage.window_end_unix_s == T0 + 10
+
+
+def test_what_was_denied_is_demand(store: SampleStore, clock: Clock) -> None:
+    """The time that a limit kept a container from running counts where demand is asked for."""
+    _feed(store, clock, lambda second: 0.5 * second, seconds=8)
+    used, wanted = store.pod_cpu("one", "web"), store.pod_cpu("one", "web", demand=True)
+    assert used is not None
+    assert wanted is not None
+    assert used.value == pytest.approx(0.5)
+    assert wanted.value == pytest.approx(1.5)
 
 
 def test_a_span_can_be_a_single_round(store: SampleStore, clock: Clock) -> None:
