@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nodeagent.expansion import expand
+from nodeagent.expansion import expand, unset_variables
 from nodeagent.runtime.errors import ContainerConfigError
 from nodeagent.runtime.spec import SHARED_MEMORY, Mount
 from nodeagent.volumes.binds import ContainerBinds
@@ -32,17 +32,26 @@ def volume_mounts(
         if name not in volumes:
             raise ContainerConfigError(f'volume "{name}" of container "{container["name"]}" is not available')
         fixed = any(kind in sources.get(name, {}) for kind in _READONLY_SOURCES)
-        below = each.get("subPath") or expand(each.get("subPathExpr") or "", environment)
+        below = each.get("subPath") or _expanded(each.get("subPathExpr") or "", environment)
         propagation = each.get("mountPropagation") or "None"
         try:
             source = binds.place(volumes[name], subpath=below, propagate=propagation != "None")
         except (VolumeError, OSError) as error:
             if not below:
                 raise
-            raise ContainerConfigError(f"failed to prepare subPath: {error}") from error
+            what = f'subPath for volumeMount "{name}" of container "{container["name"]}"'
+            raise ContainerConfigError(f"failed to prepare {what}: {error}") from error
         readonly = bool(each.get("readOnly")) or fixed
         mounts.append(Mount(source, each["mountPath"], readonly, propagation, binds.kept(source)))
     return mounts
+
+
+def _expanded(expression: str, environment: Mapping[str, str]) -> str:
+    """A ``subPathExpr`` with its variables; without them it would name a directory that nobody meant."""
+    unset = unset_variables(expression, environment)
+    if unset:
+        raise ContainerConfigError(f"missing value for {', '.join(unset)}")
+    return expand(expression, environment)
 
 
 def pod_file_mounts(container: Mapping[str, Any], directory: Path) -> list[Mount]:

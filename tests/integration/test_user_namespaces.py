@@ -219,7 +219,7 @@ async def test_subpaths_are_mapped_too(bench: Bench) -> None:
     ]
     worker = await ready(node, pod_of("sleep 1000", spec={"volumes": volumes}, volumeMounts=mounts))
     script = "cat /etc/color; stat -c ' %u:%g %a' /deep; touch /deep/f; stat -c %u /deep/f"
-    assert await shell(node, worker, script) == "red 0:0 750\n0\n"
+    assert await shell(node, worker, script) == "red 0:0 777\n0\n"
     assert (bench.directory / "data/pods/uid-web/volumes/plain/a/b/f").stat().st_uid == 0
 
 

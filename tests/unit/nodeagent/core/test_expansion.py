@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nodeagent.expansion import expand
+from nodeagent.expansion import expand, unset_variables
 
 
 @pytest.mark.parametrize(
@@ -25,3 +25,9 @@ from nodeagent.expansion import expand
 def test_variables_are_expanded(text: str, expected: str) -> None:
     """Known names are replaced, unknown ones stay with whatever is in them, two dollars are one."""
     assert expand(text, {"A": "1"}) == expected
+
+
+def test_unset_variables_are_named() -> None:
+    """What a text refers to and has no value, an empty one included, is named once, in order."""
+    text = "$(POD)/$(NODE)/$(EMPTY)/$(POD)/$$(ESCAPED)/$(SET)"
+    assert unset_variables(text, {"SET": "1", "EMPTY": ""}) == ["EMPTY", "NODE", "POD"]

@@ -126,10 +126,13 @@ def test_subpath_of_projected_files(tmp_path: Path) -> None:
     assert resolved(tmp_path, "d/x").read_text() == "2"
 
 
-def test_subpath_makes_directories(tmp_path: Path) -> None:
-    """A subPath that does not exist becomes a directory."""
+@pytest.mark.parametrize("mode", [0o750, 0o777, 0o2777])
+def test_subpath_makes_directories(tmp_path: Path, mode: int) -> None:
+    """A subPath that does not exist becomes directories with the permissions of the volume's root."""
+    tmp_path.chmod(mode)
     assert resolved(tmp_path, "a/b") == tmp_path / "a" / "b"
-    assert (tmp_path / "a" / "b").is_dir()
+    made = [(tmp_path / name).stat() for name in ("a", "a/b")]
+    assert [stat.S_IMODE(each.st_mode) for each in made] == [mode, mode]
 
 
 @pytest.mark.parametrize("subpath", ["/etc", "../up", "a/../../up", "absolute/x", "up/x", "loop", "file/x"])

@@ -1,0 +1,119 @@
+"""Volumes as containers see them, on a real runtime: sub-paths, read-only trees, propagation."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import pytest
+
+from nodeagent.isolation.namespaces import own_namespaces
+from nodeagent.isolation.ranges import FIRST_ID, PodUsers
+from nodeagent.pod_worker import PodWorker
+from nodeagent.volumes.binds import ContainerBinds
+from nodeagent.volumes.fields import NodeResources
+from nodeagent.volumes.payload import VolumeError
+from nodeagent.volumes.volumes import Volumes
+from tests.directories import passable_directory
+from tests.integration.agent_lab import DEADLINE_S, Bench, Node, is_ready, pod_of, running_bench, shell
+
+pytestmark = pytest.mark.root
+
+_HERE, _EXCHANGE = -100, 2
+ENOUGH = 300
+PLAIN = {"name": "plain", "emptyDir": {}}
+
+
+@pytest.fixture
+async def bench(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
+    with passable_directory() as directory:
+        monkeypatch.chdir(directory)
+        async with running_bench(directory) as bench:
+            yield bench
+
+
+def node_of(bench: Bench) -> Node:
+    """A node whose pods have real volumes."""
+    run_dir, data_dir = bench.directory / "run", bench.directory / "data"
+    return bench.node(
+        volumes=Volumes(data_dir / "pods", files_dir=run_dir / "volumes", node=NodeResources(1000, 1 << 30))
+    )
+
+
+async def ready(node: Node, pod: dict[str, Any]) -> PodWorker:
+    worker = node.add(pod)
+    await node.reports.until(lambda: is_ready(worker))
+    return worker
+
+
+@contextmanager
+def pod_users() -> Iterator[PodUsers]:
+    """Users of a pod's own, as long as the context lasts."""
+    with own_namespaces(FIRST_ID) as found:
+        yield PodUsers(FIRST_ID, str(found / "user"))
+
+
+@pytest.mark.parametrize("own_users", [False, True])
+def test_a_link_put_in_before_the_mount(own_users: bool) -> None:
+    """A link that takes the place of a directory at any moment, also once it was looked at, is never mounted."""
+    exchange = ctypes.CDLL(None).renameat2
+    over = threading.Event()
+    with passable_directory() as directory, pod_users() if own_users else nullcontext() as users:
+        volume, outside = directory / "volume", directory / "outside"
+        (volume / "way" / "deep").mkdir(parents=True)
+        (outside / "deep").mkdir(parents=True)
+        for place in (volume, outside):
+            (place / "way" if place == volume else place).joinpath("deep", place.name).touch()
+        (volume / "link").symlink_to("../outside")
+
+        def swap() -> None:
+            while not over.is_set():
+                assert exchange(_HERE, os.fsencode(volume / "way"), _HERE, os.fsencode(volume / "link"), _EXCHANGE) == 0
+
+        thread = threading.Thread(target=swap)
+        thread.start()
+        binds = ContainerBinds(directory / "binds", users)
+        seen, refused, tries = set[str](), 0, 0
+        until_s = time.monotonic() + DEADLINE_S
+        try:
+            while (tries < ENOUGH or not seen or not refused) and time.monotonic() < until_s:
+                tries += 1
+                try:
+                    seen |= set(os.listdir(binds.place(volume, subpath="way/deep")))
+                except VolumeError:
+                    refused += 1
+                binds.release()
+        finally:
+            over.set()
+            thread.join()
+            binds.release()
+    assert seen == {"volume"}
+    assert refused
+
+
+@pytest.mark.parametrize("host_users", [False, True])
+async def test_missing_directories_are_writable(bench: Bench, host_users: bool) -> None:
+    """A directory made for a subPath can be written by whoever can write to its volume, and has the volume's group."""
+    spec = {"volumes": [PLAIN], "securityContext": {"fsGroup": 2000}, "hostUsers": host_users}
+    mounts = [{"name": "plain", "mountPath": "/deep", "subPath": "a/b"}]
+    user = {"runAsUser": 1000, "runAsGroup": 1000}
+    worker = await ready(node_of(bench), pod_of("sleep 1000", spec=spec, volumeMounts=mounts, securityContext=user))
+    listed = await shell(bench.nodes[-1], worker, "touch /deep/f && stat -c '%u:%g %a' /deep /deep/f")
+    assert listed == "0:2000 2777\n1000:2000 644\n"
+
+
+async def test_a_subpath_without_its_variable(bench: Bench) -> None:
+    """A container whose subPathExpr names a variable that is not set waits and says which, and makes no directory."""
+    node = node_of(bench)
+    mounts = [{"name": "plain", "mountPath": "/deep", "subPathExpr": "logs/$(NO_SUCH)"}]
+    worker = node.add(pod_of("sleep 1000", spec={"volumes": [PLAIN]}, volumeMounts=mounts))
+    await node.reports.until(lambda: worker.state.container("main").record.waiting)
+    waiting = worker.state.container("main").record.waiting
+    assert waiting is not None
+    assert (waiting.reason, waiting.message) == ("CreateContainerConfigError", "missing value for NO_SUCH")
+    assert os.listdir(bench.directory / "data/pods/uid-web/volumes/plain") == []
