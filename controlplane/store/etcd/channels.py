@@ -1,9 +1,9 @@
 """Connections to the members of an etcd cluster.
 
-Every member has a channel of its own that is kept connected, and a connection for small calls beside it, which are
-most and cost gRPC most. Calls go to one member until a call there fails, then to
-the next that is connected, so that a member that hangs without being disconnected is left as well. gRPC's own
-balancing would not see that, and can't take host names of several members.
+Every member has a channel of its own that is kept connected, and beside it connections without gRPC's core for what
+comes often and costs that most: one for small calls and one for each watch. Calls go to one member until a call there
+fails, then to the next that is connected, so that a member that hangs without being disconnected is left as well.
+gRPC's own balancing would not see that, and can't take host names of several members.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 import grpc
 from aetcd.rpc import rpc_pb2, rpc_pb2_grpc
 
+from controlplane.store.etcd.dialing import Dialer
 from controlplane.store.etcd.targets import EtcdTls, target_of
 from controlplane.store.etcd.unary import UnaryClient
 from controlplane.store.store import StoreUnavailableError
@@ -38,13 +39,13 @@ OPTIONS: Sequence[tuple[str, Any]] = (
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One member's channel and stubs."""
+    """One member's channel, connections and stubs."""
 
     url: str
     channel: grpc.aio.Channel
+    dialer: Dialer
     unary: UnaryClient
     kv: Any
-    watch: Any
     lease: Any
     maintenance: Any
 
@@ -67,12 +68,13 @@ def _connect(url: str, tls: EtcdTls | None) -> Member:
         raise ValueError(f"etcd endpoint {url!r} needs a client certificate")
     else:
         channel = grpc.aio.secure_channel(target.address, tls.credentials(), options=OPTIONS)
+    dialer = Dialer(target, tls)
     return Member(
         url=url,
         channel=channel,
-        unary=UnaryClient(target, tls),
+        dialer=dialer,
+        unary=UnaryClient(dialer),
         kv=rpc_pb2_grpc.KVStub(channel),
-        watch=rpc_pb2_grpc.WatchStub(channel),
         lease=rpc_pb2_grpc.LeaseStub(channel),
         maintenance=rpc_pb2_grpc.MaintenanceStub(channel),
     )
@@ -92,6 +94,7 @@ class Members:
             await asyncio.wait([self._connecting])
         for member in self.all:
             await member.unary.close()
+            member.dialer.close()
             await member.channel.close(None)
 
     async def connected(self, *, timeout_s: float) -> Member:

@@ -1,9 +1,9 @@
-"""One HTTP/2 connection that carries gRPC's unary calls: requests out, answers in, many at a time.
+"""One HTTP/2 connection that carries gRPC: unary calls, many at a time, or one stream of messages from the peer.
 
-gRPC's own core takes four times the CPU for a small call, and every write of the cluster is one. What a unary call
-needs of HTTP/2 (RFC 9113) is little: headers that never change, one message each way, flow control. Requests that are
-made in one round of the loop go out in one write. The peer is told to keep no header table, so that a header block
-means the same wherever it comes, and those that always come are decoded once.
+gRPC's own core takes four times the CPU for a small call or message, and every write of the cluster is one of each.
+What they need of HTTP/2 (RFC 9113) is little: headers that never change, one message to the peer, flow control.
+Requests that are made in one round of the loop go out in one write. The peer is told to keep no header table, so that
+a header block means the same wherever it comes, and those that always come are decoded once.
 
 Every failure of a call is a :class:`grpc.RpcError`, as gRPC's own would be.
 """
@@ -15,11 +15,19 @@ import struct
 import time
 from collections import deque
 from typing import cast
-from urllib.parse import unquote
 
-import grpc
 from hpack import Decoder, Encoder
 from hpack.exceptions import HPACKError
+
+from controlplane.store.etcd.exchanges import (
+    CallError,
+    Exchange,
+    Headers,
+    MessageStream,
+    Metadata,
+    Question,
+    unavailable,
+)
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = 0, 1, 3, 4, 5, 6, 7, 8, 9
@@ -35,29 +43,8 @@ _RENEW_AFTER_BYTES = 2**24
 _LAST_STREAM = 2**31 - 1
 _LONGEST_HEADERS_BYTES = 64 * 1024
 _BLOCKS_KEPT = 64
-_CODES = {code.value[0]: code for code in grpc.StatusCode}
-
-Headers = dict[str, str]
-
-
-class CallError(grpc.RpcError):
-    """A call failed with this code."""
-
-    def __init__(self, code: grpc.StatusCode, details: str) -> None:
-        super().__init__(details)
-        self._code = code
-        self._details = details
-
-    def code(self) -> grpc.StatusCode:
-        return self._code
-
-    def details(self) -> str:
-        return self._details
-
-
-def unavailable(details: str) -> CallError:
-    """A failure of which it is not known whether the call took effect."""
-    return CallError(grpc.StatusCode.UNAVAILABLE, details)
+SILENT_S = 10.0  # before the peer is asked for a sign of life; etcd takes no more than one ping in 5 s
+ECHO_S = 3.0
 
 
 class ProtocolError(Exception):
@@ -69,32 +56,18 @@ def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
     return struct.pack(">BHBBI", len(payload) >> 16, len(payload) & 0xFFFF, kind, flags, stream) + payload
 
 
-class _Stream:
-    """A call that is under way: what of its message is not sent yet, and what has come back."""
-
-    __slots__ = ("answer", "body", "path", "unsent", "window")
-
-    def __init__(self, path: str, message: bytes, answer: asyncio.Future[bytes]) -> None:
-        self.path = path
-        self.unsent = message
-        self.answer = answer
-        self.body = b""
-        self.window = 0
-
-    def fail(self, error: CallError) -> None:
-        if not self.answer.done():
-            self.answer.set_exception(error)
-
-
 class Connection(asyncio.Protocol):
     """``ready`` is done once the peer has said how it may be used; ``usable`` tells whether new calls may begin.
 
-    ``heard_s`` is the moment, of the monotonic clock, at which anything came in last.
+    ``heard_s`` is the moment, of the monotonic clock, at which anything came in last. The peer of a subscription is
+    asked for a sign of life after ``silent_s`` and has ``echo_s`` to give it.
     """
 
-    def __init__(self, authority: str, *, secure: bool) -> None:
+    def __init__(self, authority: str, *, secure: bool, silent_s: float = SILENT_S, echo_s: float = ECHO_S) -> None:
         self._authority = authority
         self._scheme = "https" if secure else "http"
+        self._silent_s = silent_s
+        self._echo_s = echo_s
         self._loop = asyncio.get_running_loop()
         self.ready: asyncio.Future[None] = self._loop.create_future()
         self.usable = False
@@ -103,9 +76,9 @@ class Connection(asyncio.Protocol):
         self._input = b""
         self._output: list[bytes] = []
         self._flushing = False
-        self._streams: dict[int, _Stream] = {}
-        self._waiting: deque[_Stream] = deque()
-        self._blocked: dict[int, _Stream] = {}
+        self._streams: dict[int, Exchange] = {}
+        self._waiting: deque[Exchange] = deque()
+        self._blocked: dict[int, Exchange] = {}
         self._next_id = 1
         self._window = _WINDOW_BYTES
         self._stream_window = _WINDOW_BYTES
@@ -117,14 +90,15 @@ class Connection(asyncio.Protocol):
         self._decoder.max_allowed_table_size = 0
         self._decoder.header_table_size = 0
         self._decoded: dict[bytes, Headers] = {}
-        self._heads: dict[str, bytes] = {}
+        self._heads: dict[tuple[str, Metadata], bytes] = {}
+        self._held = False
+        self._timer: asyncio.TimerHandle | None = None
 
     async def call(self, path: str, message: bytes) -> bytes:
         """The answer to ``message`` from the method at ``path``. CallError."""
         if not self.usable:
             raise unavailable("the connection is not open")
-        prefixed = struct.pack(">BI", 0, len(message)) + message
-        stream = _Stream(path, prefixed, self._loop.create_future())
+        stream = Question(path, message, self._loop.create_future())
         self._waiting.append(stream)
         self._begin_waiting()
         try:
@@ -132,6 +106,19 @@ class Connection(asyncio.Protocol):
         except asyncio.CancelledError:
             self._give_up(stream)
             raise
+
+    def subscribe(self, path: str, message: bytes, metadata: Metadata = ()) -> MessageStream:
+        """What the method at ``path`` sends from ``message`` on, on a connection that carries nothing else. CallError.
+
+        From now on the peer is asked for a sign of life when it is silent, for it may have nothing to say for long.
+        """
+        if not self.usable:
+            raise unavailable("the connection is not open")
+        stream = MessageStream(path, message, metadata, hold=self._hold)
+        self._waiting.append(stream)
+        self._begin_waiting()
+        self._watch_over_peer()
+        return stream
 
     def abort(self) -> None:
         """End the connection; calls that are under way fail."""
@@ -164,8 +151,32 @@ class Connection(asyncio.Protocol):
             stream.fail(error)
         self._streams.clear()
         self._waiting.clear()
+        if self._timer is not None:
+            self._timer.cancel()
         if not self.ready.done():
             self.ready.set_exception(error)
+
+    def _hold(self, held: bool) -> None:
+        """Stop reading, or go on with it."""
+        if self._transport is not None and not self._transport.is_closing():
+            (self._transport.pause_reading if held else self._transport.resume_reading)()
+            self._held = held
+
+    def _watch_over_peer(self) -> None:
+        """Ask a silent peer whether it is there, now or when it will have been silent for long."""
+        silent_s = time.monotonic() - self.heard_s
+        if self._held or silent_s < self._silent_s:
+            self._timer = self._loop.call_later(max(self._echo_s, self._silent_s - silent_s), self._watch_over_peer)
+            return
+        self._write(frame(PING, 0, 0, bytes(8)))
+        self._timer = self._loop.call_later(self._echo_s, self._expect_echo, self.heard_s)
+
+    def _expect_echo(self, heard_s: float) -> None:
+        if self.heard_s > heard_s or self._held:
+            self._watch_over_peer()
+            return
+        self._end(unavailable("the peer is silent"))
+        self.abort()
 
     def _begin_waiting(self) -> None:
         while self._waiting and len(self._streams) < self._most_streams:
@@ -176,21 +187,21 @@ class Connection(asyncio.Protocol):
                 self.usable = False
             stream.window = self._stream_window
             self._streams[number] = stream
-            self._write(frame(HEADERS, END_HEADERS, number, self._head(stream.path)))
+            self._write(frame(HEADERS, END_HEADERS, number, self._head(stream.path, stream.metadata)))
             self._send(number, stream)
 
-    def _head(self, path: str) -> bytes:
-        """The header block of every call to ``path``."""
-        block = self._heads.get(path)
+    def _head(self, path: str, metadata: Metadata) -> bytes:
+        """The header block of every call to ``path`` with ``metadata``."""
+        block = self._heads.get((path, metadata))
         if block is None:
             headers = [(":method", "POST"), (":scheme", self._scheme), (":path", path), (":authority", self._authority)]
-            headers += [("content-type", "application/grpc"), ("te", "trailers")]
+            headers += [("content-type", "application/grpc"), ("te", "trailers"), *metadata]
             encoder = Encoder()
             encoder.header_table_size = 0
-            block = self._heads[path] = encoder.encode(headers)
+            block = self._heads[path, metadata] = encoder.encode(headers)
         return block
 
-    def _send(self, number: int, stream: _Stream) -> None:
+    def _send(self, number: int, stream: Exchange) -> None:
         """Send as much of the message as the peer takes now."""
         while stream.unsent:
             room = min(len(stream.unsent), self._window, stream.window, self._frame_bytes)
@@ -200,7 +211,7 @@ class Connection(asyncio.Protocol):
             part, stream.unsent = stream.unsent[:room], stream.unsent[room:]
             self._window -= room
             stream.window -= room
-            self._write(frame(DATA, 0 if stream.unsent else END_STREAM, number, part))
+            self._write(frame(DATA, 0 if stream.unsent or stream.lasting else END_STREAM, number, part))
 
     def _write(self, data: bytes) -> None:
         self._output.append(data)
@@ -214,7 +225,7 @@ class Connection(asyncio.Protocol):
             self._transport.write(b"".join(self._output))
         self._output.clear()
 
-    def _give_up(self, stream: _Stream) -> None:
+    def _give_up(self, stream: Exchange) -> None:
         """Nobody waits for the answer any more."""
         if stream in self._waiting:
             self._waiting.remove(stream)
@@ -273,10 +284,14 @@ class Connection(asyncio.Protocol):
         stream = self._streams.get(number)
         if stream is None:
             return
-        body = _unpadded(flags, payload)
-        stream.body = stream.body + body if stream.body else body
+        stream.take(_unpadded(flags, payload) if flags else payload)
         if flags & END_STREAM:
             self._finish(number, {})
+        elif stream.lasting:
+            stream.received_bytes += len(payload)
+            if stream.received_bytes >= _RENEW_AFTER_BYTES:
+                self._write(frame(WINDOW_UPDATE, 0, number, struct.pack(">I", stream.received_bytes)))
+                stream.received_bytes = 0
 
     def _take_headers(self, flags: int, number: int, block: bytes) -> None:
         if not flags & END_HEADERS:
@@ -312,14 +327,7 @@ class Connection(asyncio.Protocol):
         stream = self._streams.pop(number, None)
         if stream is None:
             return
-        status = trailers.get("grpc-status", "")
-        if status != "0":
-            code = _CODES.get(int(status), grpc.StatusCode.UNKNOWN) if status.isdigit() else grpc.StatusCode.UNKNOWN
-            stream.fail(CallError(code, unquote(trailers.get("grpc-message", "the answer has no status"))))
-        elif len(stream.body) < 5 or stream.body[0] or int.from_bytes(stream.body[1:5], "big") != len(stream.body) - 5:
-            stream.fail(CallError(grpc.StatusCode.INTERNAL, "the answer is not one plain message"))
-        elif not stream.answer.done():
-            stream.answer.set_result(stream.body[5:])
+        stream.finish(trailers)
         self._begin_waiting()
 
     def _widen(self, number: int, more: int) -> None:

@@ -134,7 +134,7 @@ class EtcdStore:
 
     async def watch(self, *, start_revision: int, key: str = "") -> AsyncGenerator[Changes, None]:
         member = await self._members.connected(timeout_s=self._timeout_s)
-        changes = watch(member.watch, start_revision=start_revision, key=key, open_timeout_s=self._timeout_s)
+        changes = watch(member.dialer, start_revision=start_revision, key=key, open_timeout_s=self._timeout_s)
         try:
             async with aclosing(changes) as stream:
                 async for revision in stream:

@@ -14,36 +14,41 @@ from typing import Any
 import grpc
 from aetcd.rpc import kv_pb2, rpc_pb2
 
-from controlplane.store.etcd.errors import is_own_cancellation, store_error
+from controlplane.store.etcd.dialing import Dialer
+from controlplane.store.etcd.errors import store_error
+from controlplane.store.etcd.http2 import Connection
 from controlplane.store.etcd.messages import EVERYTHING, key_value
 from controlplane.store.store import Change, Changes, ChangeType, CompactedError, StoreUnavailableError
 
+_WATCH = "/etcdserverpb.Watch/Watch"
 NEEDS_LEADER = (("hasleader", "true"),)
 
 
-async def watch(stub: Any, *, start_revision: int, key: str, open_timeout_s: float) -> AsyncGenerator[Changes, None]:
+async def watch(
+    dialer: Dialer, *, start_revision: int, key: str, open_timeout_s: float
+) -> AsyncGenerator[Changes, None]:
     """See :meth:`controlplane.store.store.Store.watch`."""
-    stream = stub.Watch(metadata=NEEDS_LEADER)
+    connection: Connection | None = None
     try:
         async with asyncio.timeout(open_timeout_s):
-            await stream.write(_create_request(start_revision, key))
-            await _read(stream)
+            connection = await dialer.connect()
+            request = _create_request(start_revision, key).SerializeToString()
+            stream = connection.subscribe(_WATCH, request, NEEDS_LEADER)
+            messages = await stream.batch()
         revisions = Revisions()
         while True:
-            response = await _read(stream)
-            for changes in revisions.complete(response):
-                if changes[0].mod_revision >= start_revision:
-                    yield changes
+            for message in messages:
+                for changes in revisions.complete(_checked(message)):
+                    if changes[0].mod_revision >= start_revision:
+                        yield changes
+            messages = await stream.batch()
     except TimeoutError as error:
         raise StoreUnavailableError("etcd did not open the watch in time") from error
     except grpc.RpcError as error:
         raise store_error(error) from error
-    except asyncio.CancelledError as error:
-        if is_own_cancellation():
-            raise
-        raise StoreUnavailableError("the store was closed") from error
     finally:
-        stream.cancel()
+        if connection is not None:
+            connection.abort()
 
 
 def _create_request(start_revision: int, key: str) -> Any:
@@ -58,10 +63,9 @@ def _create_request(start_revision: int, key: str) -> Any:
     return rpc_pb2.WatchRequest(create_request=request)
 
 
-async def _read(stream: Any) -> Any:
-    response = await stream.read()
-    if response is grpc.aio.EOF:  # type: ignore[attr-defined]
-        raise StoreUnavailableError("etcd closed the watch")
+def _checked(message: bytes) -> Any:
+    """The response, which is not the end of the watch. CompactedError, StoreUnavailableError."""
+    response = rpc_pb2.WatchResponse.FromString(message)
     if response.canceled:
         if response.compact_revision:
             raise CompactedError(response.compact_revision)

@@ -13,6 +13,8 @@ import pytest
 import uvloop
 from hpack import Decoder, Encoder
 
+from controlplane.store.etcd.dialing import Dialer
+from controlplane.store.etcd.exchanges import CallError
 from controlplane.store.etcd.http2 import (
     ACK,
     CONTINUATION,
@@ -29,7 +31,6 @@ from controlplane.store.etcd.http2 import (
     RST_STREAM,
     SETTINGS,
     WINDOW_UPDATE,
-    CallError,
     frame,
 )
 from controlplane.store.etcd.targets import target_of
@@ -112,7 +113,7 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., None]:
                 writer.close()
 
         server = await asyncio.start_unix_server(accept, tmp_path / "s")
-        client = UnaryClient(target_of(f"unix://{tmp_path}/s"), None)
+        client = UnaryClient(Dialer(target_of(f"unix://{tmp_path}/s"), None))
         try:
             async with asyncio.timeout(DEADLINE_S):
                 await test(client)
@@ -391,7 +392,7 @@ def test_nobody_there_is_unavailable(tmp_path: Path) -> None:
     """Each call says so, and none waits for its deadline."""
 
     async def test() -> None:
-        client = UnaryClient(target_of(f"unix://{tmp_path}/none"), None)
+        client = UnaryClient(Dialer(target_of(f"unix://{tmp_path}/none"), None))
         async with asyncio.timeout(DEADLINE_S):
             assert (await failure(client)).code() is grpc.StatusCode.UNAVAILABLE
         await client.close()
