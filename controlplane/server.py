@@ -86,7 +86,12 @@ class Server:
         self._compactor = Compactor(self._backend, self._cache)
         self._addresses = ServiceAddresses(self._cache, network=settings.service_cidr)
         self._operations = Operations(self._store, self._cache, addresses=self._addresses)
-        self._fenced = Operations(FencedStore(self._store, self._election), self._cache, addresses=self._addresses)
+        self._fenced = Operations(
+            FencedStore(self._store, self._election),
+            self._cache,
+            addresses=self._addresses,
+            ledger=self._operations.ledger,
+        )
         self._figures = Figures(queries=PrometheusQueries(settings.prometheus))
         self._recorder = EventRecorder(self._operations, self._cache, component="flotilla")
         self._dispatcher = DispatcherServer(
@@ -181,6 +186,7 @@ class Server:
             self._fenced,
             self._recorder,
             liveness=self._dispatcher.sessions,
+            ledger=self._operations.ledger,
             node_grace_s=self._settings.node_grace_s,
             ca_certificate=self._pki.ca_pem.decode(),
             signer=self._pki.sign_client_request,

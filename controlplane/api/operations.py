@@ -23,9 +23,11 @@ from controlplane.api.event_leases import EventLeases
 from controlplane.api.limits import Limits
 from controlplane.api.object_meta import carry_over, check_metadata, check_uid, initialize, place, same_object
 from controlplane.api.persistence import Current, Persistence, current_of, encode_stored, stamped, store_errors
+from controlplane.api.quota_admission import QuotaAdmission, Wanted
 from controlplane.api.service_addresses import ServiceAddresses
 from controlplane.api.subresources import DEFAULTED, UNRECORDED, merge_subresource
 from controlplane.api.write_rules import created_by_update, updated_at_any_version
+from controlplane.quota.ledger import Ledger
 from controlplane.store.cache import Cache
 from controlplane.store.store import LeaseNotFoundError, RevisionConflictError, Store
 from flotilla.api.errors import (
@@ -41,12 +43,13 @@ from flotilla.api.errors import (
     not_found,
 )
 from flotilla.api.names import generate_name
-from flotilla.api.objects import KubeObject, decode, encode
+from flotilla.api.objects import KubeObject, decode, encode, resource_version_of
 from flotilla.api.registry import Resource
-from flotilla.api.resources import EVENTS, NAMESPACES, PERSISTENT_VOLUME_CLAIMS, SERVICES
+from flotilla.api.resources import EVENTS, NAMESPACES, PERSISTENT_VOLUME_CLAIMS, RESOURCE_QUOTAS, SERVICES
 
 Change = Callable[[KubeObject], KubeObject | None]
 _NAME_ATTEMPTS = 8
+_QUOTA_MANAGER = "kube-apiserver"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +78,8 @@ def _utc_now() -> datetime:
 class Operations:
     """Implements :class:`controlplane.reconcile.objects.Objects`, and what the HTTP verbs need beyond it.
 
-    One instance for users on the plain store; reconcilers get one on a fenced store that shares ``addresses``.
+    One instance for users on the plain store; reconcilers get one on a fenced store that shares ``addresses`` and
+    ``ledger``.
     """
 
     def __init__(
@@ -84,12 +88,15 @@ class Operations:
         cache: Cache,
         *,
         addresses: ServiceAddresses | None = None,
+        ledger: Ledger | None = None,
         clock: Callable[[], datetime] = _utc_now,
         make_name: Callable[[str], str] = generate_name,
     ) -> None:
         self.cache = cache
         self.store = store
         self.addresses = addresses or ServiceAddresses(cache)
+        self.ledger = ledger or Ledger(cache)
+        self._quotas = QuotaAdmission(cache, self.ledger, self._change_quota)
         self._persistence = Persistence(store, cache)
         self._classes = Classes(cache)
         self._limits = Limits(cache)
@@ -141,12 +148,27 @@ class Operations:
         if resource is SERVICES:
             self._refuse_known(resource, obj)
             self.addresses.assign(obj)
+        wanted = Wanted(resource, obj, None, now)
+        quotas = self._quotas.concerned(wanted)
         if options.dry_run:
             encode_stored(obj)
             await self._refuse_existing(resource, obj)
+            await self._quotas.check(wanted, quotas)
             return obj
         with self._holding(resource, obj):
-            return await self._leased(resource, lambda lease: self._persistence.create(resource, obj, lease=lease))
+            if not quotas:
+                return await self._store_new(resource, obj)
+            async with self._quotas.charging(wanted, quotas) as charge:
+                stored = await self._store_new(resource, obj)
+                charge.stored_at = resource_version_of(stored)
+                return stored
+
+    async def _store_new(self, resource: Resource, obj: KubeObject) -> KubeObject:
+        return await self._leased(resource, lambda lease: self._persistence.create(resource, obj, lease=lease))
+
+    async def _change_quota(self, namespace: str, name: str, change: Change, *, dry_run: bool) -> None:
+        options = WriteOptions(manager=_QUOTA_MANAGER, subresource="status", dry_run=dry_run)
+        await self.change(RESOURCE_QUOTAS, namespace, name, change, options)
 
     def _holding(self, resource: Resource, obj: KubeObject) -> AbstractContextManager[None]:
         return self.addresses.held(obj) if resource is SERVICES else nullcontext()
@@ -353,16 +375,27 @@ class Operations:
             self.addresses.assign(new)
 
     async def _write(self, resource: Resource, new: KubeObject, current: Current, options: WriteOptions) -> KubeObject:
+        wanted = Wanted(resource, new, current.obj, self._clock())
+        quotas = self._quotas.concerned(wanted, subresource=options.subresource)
         if options.dry_run:
             encode_stored(new)
+            await self._quotas.check(wanted, quotas)
             return stamped(new, current.revision)
         if is_finished(resource, new):
             return await self._persistence.remove(resource, new, expected=current.revision)
-        expected = current.revision
         with self._holding(resource, new):
-            return await self._leased(
-                resource, lambda lease: self._persistence.replace(resource, new, expected=expected, lease=lease)
-            )
+            if not quotas:
+                return await self._store_over(resource, new, current)
+            async with self._quotas.charging(wanted, quotas) as charge:
+                stored = await self._store_over(resource, new, current)
+                charge.stored_at = resource_version_of(stored)
+                return stored
+
+    async def _store_over(self, resource: Resource, new: KubeObject, current: Current) -> KubeObject:
+        expected = current.revision
+        return await self._leased(
+            resource, lambda lease: self._persistence.replace(resource, new, expected=expected, lease=lease)
+        )
 
     async def _leased(self, resource: Resource, write: Callable[[int], Awaitable[KubeObject]]) -> KubeObject:
         """``write`` under the lease that its kind needs, 0 for none; once more where the store has lost the lease."""

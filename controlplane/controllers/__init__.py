@@ -13,6 +13,7 @@ from controlplane.controllers import (
     garbage_collector,
     namespaces,
     pod_gc,
+    resource_quotas,
     taint_eviction,
 )
 from controlplane.controllers.deployment import controller as deployment
@@ -20,6 +21,7 @@ from controlplane.controllers.disruption import controller as disruption
 from controlplane.controllers.endpoints import controller as endpoints
 from controlplane.controllers.node_lifecycle import NodeLifecycle, NodeLiveness
 from controlplane.controllers.replica_set import controller as replica_set
+from controlplane.quota.ledger import Ledger
 from controlplane.reconcile.clock import Clock, utc_now
 from controlplane.reconcile.controller import Controller, Runnable
 from controlplane.reconcile.events import EventRecorder
@@ -35,6 +37,7 @@ def build_controllers(
     recorder: EventRecorder,
     *,
     liveness: NodeLiveness,
+    ledger: Ledger,
     node_grace_s: float = NODE_GRACE_S,
     ca_certificate: str = "",
     signer: certificate_signer.Signer | None = None,
@@ -42,12 +45,12 @@ def build_controllers(
 ) -> list[Runnable]:
     """All controllers, each with a ``name`` and an ``async run()`` to be run while this server leads.
 
-    ``ca_certificate`` (PEM) is published in every namespace; without a ``signer`` approved certificate requests wait.
-    ``recorder.run()`` is the caller's to run.
+    ``ledger`` has what is promised to writes on their way; ``ca_certificate`` (PEM) is published in every namespace;
+    without a ``signer`` approved certificate requests wait. ``recorder.run()`` is the caller's to run.
     """
     return [
         *_access_controllers(cache, objects, signer, clock=clock),
-        *_controllers_of_all_kinds(cache, objects, ca_certificate, clock=clock),
+        *_controllers_of_all_kinds(cache, objects, ca_certificate, ledger, clock=clock),
         Controller(
             "deployment",
             deployment.DeploymentReconciler(cache, objects, recorder, clock=clock),
@@ -92,7 +95,9 @@ def build_controllers(
     ]
 
 
-def _controllers_of_all_kinds(cache: Cache, objects: Objects, ca_certificate: str, *, clock: Clock) -> list[Runnable]:
+def _controllers_of_all_kinds(
+    cache: Cache, objects: Objects, ca_certificate: str, ledger: Ledger, *, clock: Clock
+) -> list[Runnable]:
     """Those that follow every kind, also kinds that are defined later, and the one that has them defined."""
     return [
         Controller(
@@ -114,6 +119,12 @@ def _controllers_of_all_kinds(cache: Cache, objects: Objects, ca_certificate: st
             namespaces.NamespaceReconciler(cache, objects, ca_certificate=ca_certificate, clock=clock),
             cache=cache,
             resources=cache.registry.stored,
+        ),
+        Controller(
+            "resourcequota",
+            resource_quotas.ResourceQuotaReconciler(cache, objects, ledger, clock=clock),
+            cache=cache,
+            resources=lambda: resource_quotas.counted_kinds(cache.registry),
         ),
     ]
 

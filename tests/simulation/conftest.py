@@ -202,6 +202,7 @@ class World:
             self.objects,
             self.recorder,
             liveness=self.liveness,
+            ledger=self.objects.ledger,
             ca_certificate="certificate",
             clock=wall_clock,
         )

@@ -19,12 +19,12 @@ from controlplane.reconcile.result import DONE, Result, earliest
 from controlplane.store.cache import Cache, CacheEvent, Entry
 from flotilla.api.errors import ApiError
 from flotilla.api.objects import KubeObject, controller_of, is_deleting, uid_of
-from flotilla.api.resources import NAMESPACES, PODS, REPLICA_SETS
+from flotilla.api.resources import LIMIT_RANGES, NAMESPACES, PODS, REPLICA_SETS, RESOURCE_QUOTAS
 from flotilla.api.selectors import label_selector_of
 from flotilla.api.workloads import pod_is_active
 
 MANAGER = "replicaset-controller"
-RESOURCES = (REPLICA_SETS, PODS)
+RESOURCES = (REPLICA_SETS, PODS, RESOURCE_QUOTAS, LIMIT_RANGES)
 _SLOW_START_BATCHES = (1, 2, 4, 8)
 
 
@@ -45,11 +45,22 @@ class ReplicaSetReconciler:
         entry = event.entry
         if entry.resource is REPLICA_SETS:
             return [(entry.namespace, entry.name)]
+        if entry.resource is not PODS:
+            return self._held_back(entry.namespace)
         self._orphans.observe(event)
         return self._keys_of_pod(event)
 
     def reset(self) -> None:
         self._orphans.reset()
+
+    def _held_back(self, namespace: str) -> list[ObjectKey]:
+        """Those that have fewer pods than they want: what refuses a pod in this namespace has changed."""
+        sets = self._cache.list(REPLICA_SETS, namespace)
+        return [
+            (namespace, each.name)
+            for each in sets
+            if (each.obj["spec"].get("replicas") or 0) > ((each.obj.get("status") or {}).get("replicas") or 0)
+        ]
 
     def _keys_of_pod(self, event: CacheEvent) -> set[ObjectKey]:
         namespace = event.entry.namespace

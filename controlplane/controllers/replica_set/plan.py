@@ -121,13 +121,18 @@ def count(replica_set: KubeObject, pods: Sequence[KubeObject], *, now: datetime)
 
 
 def status(replica_set: KubeObject, counts: Counts, *, failed: Failed | None, now: datetime) -> KubeObject:
-    """The status that the set shall have. ``failed`` None clears the condition only when the numbers fit."""
+    """The status that the set shall have. ``failed`` None clears the condition only when the numbers fit.
+
+    A condition that says already that it fails, for the same reason, keeps its message: the next attempt fails on
+    another pod's name, and a status that changes by that would bring about the next attempt.
+    """
     old = replica_set.get("status") or {}
     conditions = [dict(condition) for condition in old.get("conditions") or ()]
-    if failed is not None:
+    said = next((each["reason"] for each in conditions if each["type"] == REPLICA_FAILURE), "")
+    if failed is not None and failed.reason != said:
         message = failed.message
         set_condition(conditions, REPLICA_FAILURE, status="True", reason=failed.reason, message=message, now=now)
-    elif counts.replicas == replica_set["spec"].get("replicas", 1):
+    elif failed is None and counts.replicas == replica_set["spec"].get("replicas", 1):
         conditions = [condition for condition in conditions if condition["type"] != REPLICA_FAILURE]
     new: KubeObject = {
         "replicas": counts.replicas,

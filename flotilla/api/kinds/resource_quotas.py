@@ -7,7 +7,14 @@ from typing import Any
 
 from flotilla.api.errors import FieldError
 from flotilla.api.kinds.faults import IMMUTABLE, invalid, required
-from flotilla.api.kinds.metadata import drop_status, keep_status, metadata_fields, no_defaults, validate_metadata
+from flotilla.api.kinds.metadata import (
+    drop_status,
+    keep_status,
+    metadata_fields,
+    no_defaults,
+    no_warnings,
+    validate_metadata,
+)
 from flotilla.api.kinds.resource import Strategy
 from flotilla.api.kinds.resource_names import (
     COMPUTE,
@@ -16,7 +23,6 @@ from flotilla.api.kinds.resource_names import (
     standard_name_faults,
     validate_amount,
 )
-from flotilla.api.kinds.stored_only import stored_only
 from flotilla.api.objects import KubeObject
 
 _SCOPES = (
@@ -114,16 +120,12 @@ def _validate_status(subresource: str, quota: KubeObject, old: KubeObject) -> li
     return [error for field in ("hard", "used") for error in _validate_hard(status.get(field) or {}, f"status.{field}")]
 
 
-def _warnings(quota: KubeObject) -> list[str]:
-    return [stored_only("ResourceQuota", "nothing is counted or refused")]
-
-
 STRATEGY = Strategy(
     default=no_defaults,
     validate=_validate,
     prepare_for_create=drop_status,
     prepare_for_update=keep_status,
-    warnings=_warnings,
+    warnings=no_warnings,
     selectable_fields=metadata_fields,
     status_subresource=True,
     validate_subresource=_validate_status,
