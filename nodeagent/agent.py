@@ -280,7 +280,7 @@ class Agent:
             self._settings.node_name,
             machine=self._machine,
             address=self._address,
-            runtime=self._parts.runtime.program,
+            runtime=self._parts.runtimes.default.program,
             boot_id=self._boot_id,
             data_dir=self._settings.data_dir,
             pod_cidr=self._facts.pod_cidr,

@@ -18,7 +18,8 @@ from nodeagent.pod_environment import PodEnvironment
 from nodeagent.pod_status import NodeIdentity
 from nodeagent.pod_store import PodStore
 from nodeagent.runtime.containers import Containers
-from nodeagent.runtime.oci import ContainerRuntimeError, OciRuntime, find_runtime
+from nodeagent.runtime.oci import ContainerRuntimeError
+from nodeagent.runtime.runtimes import Runtimes, find_runtimes
 from nodeagent.sandbox import Sandboxes
 from nodeagent.settings import AgentSettings
 from nodeagent.upward import Uplink
@@ -32,7 +33,7 @@ class NodeParts:
 
     layout: CgroupLayout
     cgroups: PodCgroups
-    runtime: OciRuntime
+    runtimes: Runtimes
     containers: Containers
     images: ImageStore
     volumes: Volumes
@@ -57,13 +58,22 @@ def build_parts(
     layout = detect()
     resources = NodeResources(machine.cpus * 1000, machine.memory_bytes)
     cgroups = PodCgroups(settings.cgroup_parent, layout, pids_limit=settings.pids_limit)
-    runtime = find_runtime(layout.version, settings.run_dir / "runc")
-    containers = Containers(settings.run_dir, runtime=runtime, cgroups=cgroups, conmon=_conmon())
+    runtimes = find_runtimes(
+        layout, settings.run_dir, wanted=settings.runtime, directories=(settings.data_dir, settings.run_dir)
+    )
+    containers = Containers(settings.run_dir, runtimes=runtimes, cgroups=cgroups, conmon=_conmon())
     images = ImageStore(settings.data_dir / "images")
     volumes = Volumes(settings.data_dir / "pods", files_dir=settings.run_dir / "volumes", node=resources)
     support = NodeSupport(settings.data_dir, settings.run_dir)
     users = UserChoice(settings.user_namespaces, support)
-    sandboxes = Sandboxes(run_dir=settings.run_dir, host_ip=address, cgroups=cgroups, volumes=volumes, users=users)
+    sandboxes = Sandboxes(
+        run_dir=settings.run_dir,
+        host_ip=address,
+        cgroups=cgroups,
+        volumes=volumes,
+        users=users,
+        bind_all=runtimes.apart,
+    )
     starter = ContainerStarter(
         settings.data_dir,
         images=images,
@@ -89,13 +99,13 @@ def build_parts(
         objects=assignments,
         store=PodStore(settings.data_dir / "pods", settings.private_dir / "records"),
         executor=executor,
-        node=NodeIdentity(address, runtime.name),
+        node=NodeIdentity(address, runtimes.default.name),
         boot_id=boot_id,
         events=uplink.event,
         report=uplink.statuses.report,
         out_of_service=out_of_service,
     )
-    return NodeParts(layout, cgroups, runtime, containers, images, volumes, sandboxes, starter, context, support)
+    return NodeParts(layout, cgroups, runtimes, containers, images, volumes, sandboxes, starter, context, support)
 
 
 def _conmon() -> str:

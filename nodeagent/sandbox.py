@@ -80,10 +80,22 @@ def read_host_resolver() -> Resolver:
 
 
 class Sandboxes:
-    """The sandboxes of one node. ``run_dir`` is on a tmpfs; the network is known once the server has named the CIDR."""
+    """The sandboxes of one node. ``run_dir`` is on a tmpfs; the network is known once the server has named the CIDR.
 
-    def __init__(self, *, run_dir: Path, host_ip: str, cgroups: PodCgroups, volumes: PodVolumes, users: Users) -> None:
-        self._run_dir, self._host_ip = run_dir, host_ip
+    ``bind_all``: the OCI runtime can't be relied on to see what is mounted outside of the agent's own directories.
+    """
+
+    def __init__(
+        self,
+        *,
+        run_dir: Path,
+        host_ip: str,
+        cgroups: PodCgroups,
+        volumes: PodVolumes,
+        users: Users,
+        bind_all: bool = False,
+    ) -> None:
+        self._run_dir, self._host_ip, self._bind_all = run_dir, host_ip, bind_all
         self._cgroups, self._volumes, self._users = cgroups, volumes, users
         self.network: Network | None = None
         self.facts = ClusterFacts()
@@ -148,7 +160,7 @@ class Sandboxes:
 
     def binds(self, uid: str, run_id: str, users: PodUsers | None) -> ContainerBinds:
         """The places for the mounts of one container's start."""
-        return ContainerBinds(self._run_dir / "pods" / uid / "binds" / run_id, users)
+        return ContainerBinds(self._run_dir / "pods" / uid / "binds" / run_id, users, always=self._bind_all)
 
     def _connect(self, pod: KubeObject, choice: Choice) -> Sandbox:
         if pod["spec"].get("hostNetwork"):

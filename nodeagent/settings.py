@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nodeagent.isolation.choice import UserNamespaceMode
+from nodeagent.runtime.runtimes import RuntimeName
 
 DEFAULT_PIDS_LIMIT = 1024
 
@@ -24,6 +25,8 @@ class AgentSettings:
     cgroup_parent: str
     pids_limit: int = DEFAULT_PIDS_LIMIT
     user_namespaces: UserNamespaceMode = "auto"
+    runtime: RuntimeName = "auto"
+    pod_manifest_path: Path | None = None
 
     @property
     def private_dir(self) -> Path:

@@ -115,6 +115,9 @@ def _agent_parser() -> ArgumentParser:
     add("--cgroup-parent", default="flotilla", help="cgroup that holds all pods")
     user_namespaces = "whether pods that share nothing with the node get users of their own (default: auto)"
     add("--user-namespaces", choices=("auto", "off"), default="auto", help=user_namespaces)
+    add("--pod-manifest-path", type=Path, help="directory of manifests of static pods; it is followed")
+    runtime = "OCI runtime of new containers (default: the faster one that is installed)"
+    add("--runtime", choices=("auto", "crun", "runc"), default="auto", help=runtime)
     return parser
 
 
@@ -133,6 +136,8 @@ def _run_agent(options: Namespace) -> None:
             metrics_listen=options.metrics_listen,
             cgroup_parent=options.cgroup_parent,
             user_namespaces=options.user_namespaces,
+            runtime=options.runtime,
+            pod_manifest_path=options.pod_manifest_path,
         )
     )
 

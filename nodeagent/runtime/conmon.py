@@ -16,8 +16,9 @@ from pathlib import Path
 
 import msgspec
 
+from nodeagent.runtime.launching import Launcher
 from nodeagent.runtime.oci import ContainerRuntimeError, OciRuntime, message_of
-from nodeagent.runtime.processes import ProcessIdentity, ended, identify, spawn
+from nodeagent.runtime.processes import ProcessIdentity, ended, identify
 
 CREATE_TIMEOUT_S = 60.0
 _SYNC_DESCRIPTOR = 3
@@ -79,7 +80,8 @@ async def create(program: str, runtime: OciRuntime, supervision: Supervision) ->
     reading, writing = os.pipe()
     try:
         try:
-            pid = _spawn(arguments_of(program, runtime, supervision), writing, supervision.bundle / "conmon.log")
+            arguments = arguments_of(program, runtime, supervision)
+            pid = _spawn(arguments, writing, supervision.bundle / "conmon.log", runtime.launcher)
         finally:
             os.close(writing)
         report = await _report(reading)
@@ -93,14 +95,14 @@ async def create(program: str, runtime: OciRuntime, supervision: Supervision) ->
     return _supervised(report, supervision, code)
 
 
-def _spawn(arguments: list[str], sync: int, errors: Path) -> int:
+def _spawn(arguments: list[str], sync: int, errors: Path, launcher: Launcher) -> int:
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     output = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         descriptors = {0: null, 1: null, 2: output, _SYNC_DESCRIPTOR: sync}
         # conmon stamps log lines in local time; readers compare them as text, so they have to be in UTC.
         environment = {"_OCI_SYNCPIPE": str(_SYNC_DESCRIPTOR), "TZ": "UTC"}
-        return spawn(arguments, descriptors=descriptors, environment=environment)
+        return launcher.spawn(arguments, descriptors=descriptors, environment=environment)
     finally:
         os.close(null)
         os.close(output)

@@ -3,7 +3,7 @@
 What a container consists of outside the kernel:
 
     <run-dir>/private/bundles/<id>/   config.json, conmon's files; a tmpfs, because config.json holds the environment
-    <run-dir>/runc/<id>/              the OCI runtime's state
+    <run-dir>/<runtime>/<id>/         the OCI runtime's state
     <run-dir>/exits/<id>              the exit code, once there is one
 
 Nothing here knows of pods, images or restarts, and nothing is remembered between calls but who waits for which exit: an
@@ -28,8 +28,9 @@ from flotilla.api.objects import KubeObject, decode, encode
 from nodeagent.cgroups import PodCgroups
 from nodeagent.runtime.conmon import Supervised, Supervision, create
 from nodeagent.runtime.exits import ExitWatcher
-from nodeagent.runtime.oci import ContainerRuntimeError, OciRuntime
+from nodeagent.runtime.oci import ContainerRuntimeError
 from nodeagent.runtime.processes import OUTPUT_LIMIT_BYTES, Completed, ProcessIdentity, ended, identify
+from nodeagent.runtime.runtimes import Runtimes
 
 logger = logging.getLogger(__name__)
 
@@ -73,8 +74,8 @@ class ExecProcess:
 class Containers:
     """The containers of one agent. ``conmon`` is the program's path; ``run_dir/private`` a tmpfs of mode 0700."""
 
-    def __init__(self, run_dir: Path, *, runtime: OciRuntime, cgroups: PodCgroups, conmon: str) -> None:
-        self.runtime = runtime
+    def __init__(self, run_dir: Path, *, runtimes: Runtimes, cgroups: PodCgroups, conmon: str) -> None:
+        self.runtimes = runtimes
         self.exits = ExitWatcher(run_dir / "exits")
         self._bundles = run_dir / "private" / "bundles"
         self._cgroups = cgroups
@@ -83,12 +84,13 @@ class Containers:
     def open(self) -> None:
         """Make the directories and begin to watch for exits. Raises OSError."""
         self._bundles.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.runtime.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.runtimes.open()
         self.exits.open()
 
     def close(self) -> None:
         """Stop watching; the containers go on."""
         self.exits.close()
+        self.runtimes.close()
 
     def bundle(self, container_id: str) -> Path:
         return self._bundles / container_id
@@ -116,7 +118,7 @@ class Containers:
             stdin=new.stdin,
             stdin_once=new.stdin_once,
         )
-        created = await create(self._conmon, self.runtime, supervision)
+        created = await create(self._conmon, self.runtimes.default, supervision)
         give_streams(created.process.pid, new.config)
         return created
 
@@ -144,11 +146,11 @@ class Containers:
             found = Supervised(*map(identify, pids))
         except (OSError, ValueError):
             return None
-        return None if self.runtime.is_held(container_id) else found
+        return None if self.runtimes.of(container_id).is_held(container_id) else found
 
     async def start(self, container_id: str) -> None:
         """Run the container's program. Raises ContainerRuntimeError."""
-        await self.runtime.start(container_id)
+        await self.runtimes.of(container_id).start(container_id)
 
     async def delete(self, container_id: str, *, force: bool = False) -> None:
         """Remove all that is left of an ended container; with ``force`` of any. Repeatable.
@@ -157,8 +159,9 @@ class Containers:
         """
         if force:
             await asyncio.to_thread(kill_creators, [container_id])
-        if force or (self.runtime.root / container_id).exists():
-            await self.runtime.delete(container_id, force=force)
+        runtime = self.runtimes.of(container_id)
+        if force or (runtime.root / container_id).exists():
+            await runtime.delete(container_id, force=force)
         self.exits.discard(container_id)
         await asyncio.to_thread(shutil.rmtree, self.bundle(container_id), ignore_errors=True)
 
@@ -166,11 +169,17 @@ class Containers:
         self, container_id: str, arguments: list[str], *, timeout_s: float, limit_bytes: int = OUTPUT_LIMIT_BYTES
     ) -> Completed:
         """Run a command in a container, as its user and in its environment. Raises ContainerRuntimeError."""
-        process = self._exec_process(container_id, arguments, terminal=False)
+        config = self._config(container_id)
+        process = process_for_exec(config, arguments, terminal=False)
         directory = self._exec_directory(container_id)
         try:
-            return await self.runtime.execute(
-                container_id, process, directory=directory, timeout_s=timeout_s, limit_bytes=limit_bytes
+            return await self.runtimes.of(container_id).execute(
+                container_id,
+                process,
+                owner=owner_of(config),
+                directory=directory,
+                timeout_s=timeout_s,
+                limit_bytes=limit_bytes,
             )
         finally:
             shutil.rmtree(directory, ignore_errors=True)
@@ -186,24 +195,27 @@ class Containers:
     ) -> ExecProcess:
         """Start a command in a container, joined to ``descriptors``; its files go with ``stack``.
 
-        Raises ContainerRuntimeError, OSError. The caller waits for its end.
+        Pipes among them become the command's user's. Raises ContainerRuntimeError, OSError. The caller waits for its
+        end.
         """
-        process = self._exec_process(container_id, arguments, terminal=terminal)
+        config = self._config(container_id)
+        process = process_for_exec(config, arguments, terminal=terminal)
         directory = self._exec_directory(container_id)
+        for descriptor in descriptors.values():
+            if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+                os.fchown(descriptor, owner_of(config), -1)
         stack.callback(shutil.rmtree, directory, ignore_errors=True)
         spec, pid_file = directory / "process.json", directory / "pid"
         spec.write_bytes(encode(process))
-        pid = self.runtime.begin_exec(container_id, spec=spec, pid_file=pid_file, descriptors=descriptors)
+        runtime = self.runtimes.of(container_id)
+        pid = runtime.begin_exec(container_id, spec=spec, pid_file=pid_file, descriptors=descriptors)
         return ExecProcess(identify(pid), pid_file)
 
-    def _exec_process(self, container_id: str, arguments: list[str], *, terminal: bool) -> KubeObject:
+    def _config(self, container_id: str) -> KubeObject:
         config = self.config(container_id)
         if config is None:
             raise ContainerRuntimeError(f"container {container_id} has no bundle")
-        process: KubeObject = {**config["process"], "args": arguments, "terminal": terminal}
-        if terminal and not any(variable.startswith("TERM=") for variable in process.get("env") or ()):
-            process["env"] = [*(process.get("env") or ()), "TERM=xterm"]
-        return process
+        return config
 
     def _exec_directory(self, container_id: str) -> Path:
         directory = self.bundle(container_id) / f"exec-{os.urandom(4).hex()}"
@@ -237,7 +249,7 @@ class Containers:
     def known(self) -> set[str]:
         """Ids of every container that has left anything behind."""
         bundles = {entry.name for entry in self._bundles.iterdir()} if self._bundles.is_dir() else set()
-        return bundles | self.runtime.known() | self.exits.all_recorded()
+        return bundles | self.runtimes.known() | self.exits.all_recorded()
 
     async def purge(self, container_ids: Iterable[str]) -> None:
         """Remove containers in whatever state they are, half-created ones included; failures are logged."""
@@ -248,15 +260,29 @@ class Containers:
                 logger.warning("container_not_removed", extra={"container": container_id, "error": error.message})
 
 
+def process_for_exec(config: KubeObject, arguments: list[str], *, terminal: bool) -> KubeObject:
+    """The process object of a command in the container of ``config``."""
+    process: KubeObject = {**config["process"], "args": arguments, "terminal": terminal}
+    if terminal and not any(variable.startswith("TERM=") for variable in process.get("env") or ()):
+        process["env"] = [*(process.get("env") or ()), "TERM=xterm"]
+    return process
+
+
+def owner_of(config: KubeObject) -> int:
+    """The user on the node that a container's processes have."""
+    mappings = config["linux"].get("uidMappings")
+    uid: int = config["process"]["user"]["uid"]
+    return mappings[0]["hostID"] + uid if mappings else uid
+
+
 def give_streams(pid: int, config: KubeObject) -> None:
     """Let a created container with users of its own open its output again by name (``/dev/stdout``), as others can.
 
-    Its pipes are conmon's, whose user the container does not have, so that runc can't hand them over.
+    Its pipes are conmon's, whose user the container does not have, so that the runtime can't hand them over.
     """
-    mappings = config["linux"].get("uidMappings")
-    if not mappings:
+    if not config["linux"].get("uidMappings"):
         return
-    owner = mappings[0]["hostID"] + config["process"]["user"]["uid"]
+    owner = owner_of(config)
     for number in range(3):
         stream = f"/proc/{pid}/fd/{number}"
         with contextlib.suppress(FileNotFoundError):

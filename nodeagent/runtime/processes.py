@@ -16,6 +16,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 # Below these numbers are the descriptors that a child is given, so that a source is never overwritten by a target.
 _FIRST_SOURCE = 64
@@ -155,6 +156,12 @@ def spawn(
             os.close(source)
 
 
+class Start(Protocol):
+    """:func:`spawn`, or something else that starts programs as it does."""
+
+    def __call__(self, arguments: Sequence[str], *, descriptors: Mapping[int, int]) -> int: ...
+
+
 async def wait_readable(descriptor: int, *, timeout_s: float | None = None) -> None:
     """Return once there is something to read. Raises TimeoutError."""
     loop = asyncio.get_running_loop()
@@ -218,16 +225,22 @@ class _Output:
 
 
 async def run(
-    arguments: Sequence[str], *, timeout_s: float | None = None, limit_bytes: int = OUTPUT_LIMIT_BYTES
+    arguments: Sequence[str],
+    *,
+    timeout_s: float | None = None,
+    limit_bytes: int = OUTPUT_LIMIT_BYTES,
+    start: Start = spawn,
+    owner: int = 0,
 ) -> Completed:
-    """Run a program without input to its end and keep its output. Raises OSError.
+    """Run a program without input to its end and keep its output, which user ``owner`` may open. Raises OSError.
 
     When the time is over, or nobody waits any more, it is killed with all that it has started.
     """
     reading, writing = os.pipe()
     null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        pid = spawn(arguments, descriptors={0: null, 1: writing, 2: writing})
+        os.fchown(writing, owner, -1)
+        pid = start(arguments, descriptors={0: null, 1: writing, 2: writing})
     except OSError:
         os.close(reading)
         raise

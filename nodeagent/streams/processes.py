@@ -2,20 +2,16 @@
 
 The OCI runtime starts the process and stays with it until it ends. Without a terminal the three pipes are the process's
 own. With one the runtime gets our end of a pseudo terminal, makes another inside of the container and copies between
-the two; a new size is set on ours, and the runtime is told by SIGWINCH. What the runtime itself has to say when it
-can't start the process arrives where the process's error output would, so that is held back until the process runs.
+the two; a new size is set on both. What the runtime itself has to say when it can't start the process arrives where the
+process's error output would, so that is held back until the process runs.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import pty
-import signal
-import struct
-import termios
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -27,6 +23,7 @@ from flotilla.api.streams import RESIZE, STATUS, STDERR, STDIN, STDOUT, Chunk, S
 from nodeagent.runtime.containers import Containers, ExecProcess
 from nodeagent.runtime.oci import ContainerRuntimeError, message_of
 from nodeagent.runtime.processes import kill_tree
+from nodeagent.runtime.terminals import copy_size, set_size
 from nodeagent.streams.channels import Channels, chunks_of, discard, open_reader, open_writer
 
 STARTED_POLL_S = 0.005
@@ -137,6 +134,7 @@ async def _join(streams: StreamOptions, stack: contextlib.AsyncExitStack) -> tup
 async def _attend(process: ExecProcess, ends: _Ends, streams: StreamOptions, channels: Channels) -> bytes:
     """Move bytes until the process has ended and all that it wrote is sent; the Status to end with."""
     leaving = asyncio.create_task(_take_input(process, ends, channels), name="exec input")
+    sizing = asyncio.create_task(_tell_first_size(process, ends), name="exec size")
     waiting = asyncio.create_task(process.ended(), name="exec end")
     errors = bytearray()
     outputs = [asyncio.create_task(_give_errors(process, ends, streams, channels, errors), name="exec errors")]
@@ -150,9 +148,9 @@ async def _attend(process: ExecProcess, ends: _Ends, streams: StreamOptions, cha
         if not waiting.done():
             await asyncio.to_thread(kill_tree, process.identity)
             await waiting
-        for task in (leaving, *outputs):
+        for task in (leaving, sizing, *outputs):
             task.cancel()
-        await asyncio.gather(leaving, *outputs, return_exceptions=True)
+        await asyncio.gather(leaving, sizing, *outputs, return_exceptions=True)
     if not process.started:
         message = message_of(errors.decode("utf-8", errors="replace")) or "the runtime gave no reason"
         return failure(internal(f"error executing command in container: {message}"))
@@ -173,10 +171,19 @@ async def _take_input(process: ExecProcess, ends: _Ends, channels: Channels) -> 
                 ends.stdin = None
 
 
+async def _tell_first_size(process: ExecProcess, ends: _Ends) -> None:
+    """Carry over a size that came before the runtime had made its terminal."""
+    if ends.terminal >= 0:
+        with contextlib.suppress(OSError):
+            while not process.over and not copy_size(ends.terminal, process.identity):  # noqa: ASYNC110 (/proc is asked)
+                await asyncio.sleep(STARTED_POLL_S)
+
+
 def _resize(process: ExecProcess, terminal: int, size: TerminalSize | None) -> None:
     if size is not None:
-        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", size.height, size.width, 0, 0))
-        process.identity.send(signal.SIGWINCH)
+        set_size(terminal, width=size.width, height=size.height)
+        with contextlib.suppress(OSError):
+            copy_size(terminal, process.identity)
 
 
 async def _give(chunks: AsyncIterator[bytes], channel: int, channels: Channels) -> None:

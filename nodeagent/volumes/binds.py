@@ -1,7 +1,8 @@
 """The places from which one container's start takes what it mounts.
 
-Where the pod has users of its own, and where a ``subPath`` has been walked to, that is a mount made for this start
-alone: the OCI runtime mounts from there into the container, and once the container exists it is taken away.
+Where the pod has users of its own, where a ``subPath`` has been walked to, and where the OCI runtime has other mounts
+than the agent (``nodeagent.runtime.launching``), that is a mount made for this start alone: the OCI runtime mounts from
+there into the container, and once the container exists it is taken away.
 """
 
 from __future__ import annotations
@@ -18,10 +19,13 @@ _LOCKED = {"nosuid": os.ST_NOSUID, "nodev": os.ST_NODEV, "noexec": os.ST_NOEXEC}
 
 
 class ContainerBinds:
-    """Mounts for one container's start, below ``directory``, which nobody else uses. Methods block."""
+    """Mounts for one container's start, below ``directory``, which nobody else uses. Methods block.
 
-    def __init__(self, directory: Path, users: PodUsers | None) -> None:
-        self._directory, self._users = directory, users
+    With ``always`` everything is mounted there, also what the OCI runtime could mount from where it is.
+    """
+
+    def __init__(self, directory: Path, users: PodUsers | None, *, always: bool = False) -> None:
+        self._directory, self._users, self._always = directory, users, always
         self._count = 0
 
     def place(self, source: Path, *, subpath: str = "", propagate: bool = False) -> Path:
@@ -35,7 +39,7 @@ class ContainerBinds:
                 return self._bind(descriptor, propagate)
             finally:
                 os.close(descriptor)
-        return self._bind(source, propagate) if self._users is not None else source
+        return self._bind(source, propagate) if self._always or self._users is not None else source
 
     def kept(self, place: Path) -> tuple[str, ...]:
         """Options of the mount at ``place`` that a user namespace can't drop, and that have to be said again there."""

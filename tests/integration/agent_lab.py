@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from flotilla.api.objects import KubeObject
 from nodeagent.cgroups import PodCgroups, detect
@@ -33,13 +33,15 @@ from nodeagent.pod_status import NodeIdentity
 from nodeagent.pod_store import PodStore
 from nodeagent.pod_worker import PodWorker
 from nodeagent.runtime.containers import Containers
-from nodeagent.runtime.oci import find_runtime
+from nodeagent.runtime.runtimes import RuntimeName, find_runtimes
 from nodeagent.sandbox import PodVolumes, Sandboxes
 from nodeagent.volumes.mounts import unmount_below
 from nodeagent.volumes.payload import AssignedObjects
 
 DEADLINE_S = 15.0
 
+# The runtime that all tests of the agent's pod side use: auto, crun or runc.
+RUNTIME = cast("RuntimeName", os.environ.get("FLOTILLA_TEST_RUNTIME", "auto"))
 
 @dataclass(frozen=True)
 class OneImage:
@@ -145,11 +147,12 @@ class Node:
         images: Images | None = None,
         objects: AssignedObjects | None = None,
     ) -> None:
+        runtime: RuntimeName = RUNTIME,
         run_dir, data_dir = directory / "run", directory / "data"
         data_dir.mkdir(exist_ok=True)
         self.reports = Reports()
-        runtime = find_runtime(cgroups.layout.version, run_dir / "runc")
-        self.containers = Containers(run_dir, runtime=runtime, cgroups=cgroups, conmon="/usr/bin/conmon")
+        runtimes = find_runtimes(cgroups.layout, run_dir, wanted=runtime, directories=(directory,))
+        self.containers = Containers(run_dir, runtimes=runtimes, cgroups=cgroups, conmon="/usr/bin/conmon")
         self.containers.open()
         executor = ThreadPoolExecutor(8)
         sandboxes = Sandboxes(
@@ -159,6 +162,7 @@ class Node:
             volumes=volumes or NoVolumes(),
             users=UserChoice(user_namespaces, NodeSupport(data_dir, run_dir)),
         )
+            bind_all=runtimes.apart,
         sandboxes.network = Islands(run_dir)
         starter = ContainerStarter(
             data_dir,
@@ -180,7 +184,7 @@ class Node:
             objects=objects or NoObjects(),
             store=PodStore(data_dir / "pods", run_dir / "records"),
             executor=executor,
-            node=NodeIdentity("127.0.0.1", "runc"),
+            node=NodeIdentity("127.0.0.1", runtimes.default.name),
             boot_id=boot_id,
             events=self.reports.event,
             report=self.reports.status,

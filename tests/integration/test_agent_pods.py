@@ -16,6 +16,7 @@ from nodeagent.leftovers import Claims, clear_containers, clear_node
 from nodeagent.pod_state import ContainerRecord, Ended, PodRecord, Waiting
 from nodeagent.runtime.containers import NewContainer
 from nodeagent.runtime.oci import OciRuntime
+from nodeagent.runtime.runtimes import Runtimes
 from tests.directories import passable_directory
 from tests.integration.agent_lab import (
     DEADLINE_S,
@@ -60,7 +61,7 @@ async def test_a_pod_comes_up_ready(bench: Bench) -> None:
         "ContainersReady": "True",
     }
     assert "running" in main_status(worker)["state"]
-    assert main_status(worker)["containerID"].startswith("runc://")
+    assert main_status(worker)["containerID"].startswith(f"{node.containers.runtimes.default.name}://")
     assert [event.reason for event in node.reports.events] == ["Pulled", "Created", "Started"]
 
 
@@ -261,10 +262,12 @@ async def test_a_half_made_container_is_made_anew(bench: Bench) -> None:
     run = worker.state.container("main").record.run
     assert run is not None
     await node.stop()
+    node.containers.open()
     half = replace(run, id=os.urandom(32).hex(), process=None, conmon=None, started_unix_s=0.0)
     config = node.containers.config(run.id)
     assert config is not None
     config["linux"]["cgroupsPath"] = bench.cgroups.container_path("uid-web", half.id)
+    config["mounts"] = [mount for mount in config["mounts"] if mount["type"] != "bind"]
     await node.containers.purge([run.id])
     new = NewContainer(half.id, "uid-web", config, node.context.starter.log_path(pod, "main", 0))
     supervised = await node.containers.create(new)
@@ -425,10 +428,10 @@ async def test_a_container_that_cannot_be_removed_keeps_its_pod(bench: Bench) ->
     pod = pod_of("sleep 1000")
     worker = node.add(pod)
     await node.reports.until(lambda: is_ready(worker))
-    runtime = node.containers.runtime
-    node.containers.runtime = OciRuntime("/bin/false", runtime.root)
+    runtimes = node.containers.runtimes
+    node.containers.runtimes = Runtimes(OciRuntime("/bin/false", runtimes.default.root))
     worker.update(deleted(pod, 0))
     await node.reports.until(lambda: worker.state.sandbox_failures > 0)
     assert "uid-web" not in node.reports.terminated
-    node.containers.runtime = runtime
+    node.containers.runtimes = runtimes
     await node.reports.until(lambda: "uid-web" in node.reports.terminated)

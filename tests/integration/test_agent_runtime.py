@@ -1,4 +1,4 @@
-"""Real containers: conmon, runc and the kernel, on a root file system made of busybox."""
+"""Real containers: conmon, an OCI runtime and the kernel, on a root file system made of busybox."""
 
 from __future__ import annotations
 
@@ -21,10 +21,13 @@ from nodeagent.cgroups.oom import OomWatch
 from nodeagent.cgroups.stats import oom_kills
 from nodeagent.runtime.containers import Containers, NewContainer
 from nodeagent.runtime.exits import ContainerExit
-from nodeagent.runtime.oci import ContainerRuntimeError, find_runtime
+from nodeagent.runtime.oci import ContainerRuntimeError
+from nodeagent.runtime.runtimes import find_runtimes
 from nodeagent.runtime.security import capabilities_of, masked_paths, readonly_paths, seccomp_of
 from nodeagent.runtime.spec import BundleRequest, ImageDefaults, build_spec
 from nodeagent.runtime.users import resolve_user
+from nodeagent.volumes.mounts import unmount_below
+from tests.integration.agent_lab import RUNTIME
 
 pytestmark = pytest.mark.root
 DEADLINE_S = 10.0
@@ -113,17 +116,22 @@ def private_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.fixture
-async def bench(tmp_path: Path, rootfs: Path, cgroups: PodCgroups) -> AsyncIterator[Bench]:
+@pytest.fixture(params=["runc", "crun"] if RUNTIME == "auto" else [RUNTIME])
+async def bench(
+    tmp_path: Path, rootfs: Path, cgroups: PodCgroups, request: pytest.FixtureRequest
+) -> AsyncIterator[Bench]:
     run_dir = tmp_path / "run"
-    runtime = find_runtime(cgroups.layout.version, run_dir / "runc")
-    containers = Containers(run_dir, runtime=runtime, cgroups=cgroups, conmon="/usr/bin/conmon")
+    if shutil.which(request.param) is None:
+        pytest.skip(f"{request.param} is not installed")
+    runtimes = find_runtimes(cgroups.layout, run_dir, wanted=request.param, directories=(tmp_path,))
+    containers = Containers(run_dir, runtimes=runtimes, cgroups=cgroups, conmon="/usr/bin/conmon")
     containers.open()
     pod: KubeObject = {"metadata": {"name": "p", "namespace": "n", "uid": "pod-uid"}, "spec": {"containers": []}}
     cgroups.create_pod("pod-uid", pod["spec"])
     yield Bench(containers, cgroups, rootfs, tmp_path / "logs", pod)
     await containers.purge(containers.known())
     containers.close()
+    unmount_below(tmp_path)
 
 
 async def test_exit_code_and_log_arrive(bench: Bench) -> None:

@@ -291,7 +291,8 @@ async def test_the_agents_sockets_are_out_of_reach(attack: Attack) -> None:
     bundles.parent.chmod(0o700)
     run = attack.worker.state.container("main").record.run
     assert run is not None
-    for path in (bundles / run.id / "attach", bundles / run.id / "ctl", attack.bench.directory / "run/runc" / run.id):
+    state = attack.node.containers.runtimes.default.root / run.id
+    for path in (bundles / run.id / "attach", bundles / run.id / "ctl", state):
         assert path.exists()
         assert "No such file" in await attack.shell(f"ls {path}")
         assert "Permission denied" in attack.outside(f"ls {path}")

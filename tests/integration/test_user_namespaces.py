@@ -56,11 +56,11 @@ class Objects:
         return {"data": {"password": base64.b64encode(b"hush").decode()}}
 
 
-def with_volumes(bench: Bench) -> tuple[Node, Objects]:
+def with_volumes(bench: Bench, **arguments: Any) -> tuple[Node, Objects]:
     """A node whose pods have real volumes."""
     run_dir, data_dir, objects = bench.directory / "run", bench.directory / "data", Objects()
     volumes = Volumes(data_dir / "pods", files_dir=run_dir / "volumes", node=NodeResources(1000, 1 << 30))
-    return bench.node(volumes=volumes, objects=objects), objects
+    return bench.node(volumes=volumes, objects=objects, **arguments), objects
 
 
 async def ready(node: Node, pod: dict[str, Any]) -> PodWorker:
@@ -110,8 +110,9 @@ async def test_root_inside_is_nobody_outside(bench: Bench) -> None:
     assert text_of(f"/proc/{pid}/uid_map").split() == ["0", str(first), str(RANGE_SIZE)]
     assert text_of(f"/proc/{pid}/gid_map").split() == ["0", str(first), str(RANGE_SIZE)]
     assert user_of(pid) == first
-    made = (upper(bench, worker) / "made").stat()
-    assert (made.st_uid, made.st_gid) == (first, first)
+    made = upper(bench, worker) / "made"
+    await node.reports.until(made.exists)
+    assert (made.stat().st_uid, made.stat().st_gid) == (first, first)
     assert await shell(node, worker, "id -u; stat -c %u /made") == "0\n0\n"
 
 
@@ -338,8 +339,8 @@ async def test_nothing_is_left(bench: Bench) -> None:
 
     def mounted() -> list[str]:
         lines = Path("/proc/self/mountinfo").read_text().splitlines()
-        points = [line.split()[4] for line in lines]
-        return sorted(point.removeprefix(f"{bench.directory}/") for point in points if str(bench.directory) in point)
+        points = [line.split()[4].partition(f"{bench.directory}/")[2] for line in lines]
+        return sorted(filter(None, points))
 
     worker = await ready(node, pod_of("sleep 1000", spec=spec, volumeMounts=mounts))
     kinds = [point.partition("/")[2].split("/")[0] for point in mounted()]

@@ -14,6 +14,7 @@ from nodeagent.cgroups import CgroupLayout, PodCgroups
 from nodeagent.handlers import InvalidPortError, Target, grpc_health, http_get, port_of, tcp_connect
 from nodeagent.runtime.containers import Containers
 from nodeagent.runtime.oci import OciRuntime
+from nodeagent.runtime.runtimes import Runtimes
 
 CONTAINER = {"name": "web", "ports": [{"name": "http", "containerPort": 8080}]}
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -120,8 +121,8 @@ async def test_redirects_stay_on_the_host(location: str, success: bool, requests
 async def test_a_check_that_cannot_be_made_is_an_outcome(tmp_path: Path) -> None:
     """A failure that nobody thought of must not end the probing of a container."""
     cgroups = PodCgroups("nothing", CgroupLayout(2, {"": tmp_path}))
-    runtime = OciRuntime("/nonexistent/runc", tmp_path / "runc")
-    containers = Containers(tmp_path, runtime=runtime, cgroups=cgroups, conmon="")
+    runtimes = Runtimes(OciRuntime("/nonexistent/runc", tmp_path / "runc"))
+    containers = Containers(tmp_path, runtimes=runtimes, cgroups=cgroups, conmon="")
     target = Target(CONTAINER, "1", "127.0.0.1", containers)
     containers.bundle("1").mkdir(parents=True)
     (containers.bundle("1") / "config.json").write_text('{"process": {}}')

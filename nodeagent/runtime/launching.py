@@ -1,0 +1,157 @@
+"""Starting the OCI runtime and conmon where the runtime finds what it can work with.
+
+crun refuses hybrid machines, whose cgroup2 mount beside version 1 it takes for the one to use. Without that mount it
+works with version 1 like anywhere else, so there its programs start in a mount namespace of their own, in which the
+mount is gone. The machine's own mounts stay as they are: a thread makes the namespace for itself and starts programs,
+which are then in it, and nobody else ever is. It lives as long as this thread and what it started.
+
+All other mounts have to be the same on both sides, also those made later: root file systems, volumes, network
+namespaces. That takes directories whose mounts are shared (mount_namespaces(7)). systemd makes the machine's so; where
+they are not, the agent mounts its own directories on themselves, shared. What is mounted elsewhere later is unseen, so
+containers get such places by a mount of the agent's (``ContainerBinds``).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Protocol
+
+from nodeagent.cgroups.layout import HYBRID, CgroupLayout
+from nodeagent.runtime.processes import spawn
+
+# Where crun looks.
+_UNIFIED = Path("/sys/fs/cgroup/unified")
+_CLONE_NEWNS = 0x20000
+_MS_BIND, _MS_REC, _MS_SLAVE, _MS_SHARED = 1 << 12, 1 << 14, 1 << 19, 1 << 20
+_MNT_DETACH = 2
+_OCTAL = re.compile(r"\\([0-7]{3})")
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
+_libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
+
+
+class Launcher(Protocol):
+    """Starts programs, between ``open`` and ``close``."""
+
+    def open(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def spawn(
+        self, arguments: Sequence[str], *, descriptors: Mapping[int, int], environment: Mapping[str, str] | None = None
+    ) -> int:
+        """Start a program as :func:`nodeagent.runtime.processes.spawn` does. Raises OSError."""
+        ...
+
+
+class Direct:
+    """Starts programs where the agent is."""
+
+    def open(self) -> None:
+        return None
+
+    def close(self) -> None:
+        return None
+
+    def spawn(
+        self, arguments: Sequence[str], *, descriptors: Mapping[int, int], environment: Mapping[str, str] | None = None
+    ) -> int:
+        return spawn(arguments, descriptors=descriptors, environment=environment)
+
+
+class Apart:
+    """Starts programs in a mount namespace without the cgroup2 mount of a hybrid machine.
+
+    Mounts made below ``directories`` before or after are the same there.
+    """
+
+    def __init__(self, directories: Sequence[Path]) -> None:
+        self._directories = directories
+        self._thread: ThreadPoolExecutor | None = None
+
+    def open(self) -> None:
+        """Make the namespace. Raises OSError."""
+        for directory in self._directories:
+            share(directory)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="launcher")
+        try:
+            self._thread.submit(_leave_unified).result()
+        except OSError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End the thread; what it started goes on. Repeatable."""
+        if self._thread is not None:
+            self._thread.shutdown()
+            self._thread = None
+
+    def spawn(
+        self, arguments: Sequence[str], *, descriptors: Mapping[int, int], environment: Mapping[str, str] | None = None
+    ) -> int:
+        assert self._thread is not None
+        return self._thread.submit(spawn, arguments, descriptors=descriptors, environment=environment).result()
+
+
+def must_be_apart(program: str, layout: CgroupLayout) -> bool:
+    """Whether a runtime refuses to work on this machine unless it is started apart."""
+    return Path(program).name == "crun" and layout.version == 1 and layout.mounts.get(HYBRID) == _UNIFIED
+
+
+def share(directory: Path) -> None:
+    """Let mounts below ``directory`` appear in mount namespaces made from now on, too. Repeatable. Raises OSError."""
+    directory.mkdir(parents=True, exist_ok=True)
+    mountinfo = Path("/proc/thread-self/mountinfo").read_text("utf-8", errors="surrogateescape")
+    if is_shared(directory, mountinfo):
+        return
+    real = Path(os.path.realpath(directory))
+    below = [point for point in _points(mountinfo) if point != real and point.is_relative_to(real)]
+    covered = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _mount(directory, directory, _MS_BIND | _MS_REC)
+        _mount(None, directory, _MS_SHARED | _MS_REC)
+        # What was mounted below has been copied; the originals, now out of sight, would keep their places busy.
+        for point in reversed(below):
+            _libc.umount2(os.fsencode(f"/proc/self/fd/{covered}/{point.relative_to(real)}"), _MNT_DETACH)
+    finally:
+        os.close(covered)
+
+
+def _points(mountinfo: str) -> list[Path]:
+    fields = [line.split(" ", 5)[4] for line in mountinfo.splitlines()]
+    return [Path(_OCTAL.sub(lambda match: chr(int(match[1], 8)), field)) for field in fields]
+
+
+def is_shared(directory: Path, mountinfo: str) -> bool:
+    """Whether the mount that ``directory`` is on propagates, by the text of mountinfo (proc(5))."""
+    real = Path(os.path.realpath(directory))
+    shared, longest = False, -1
+    for line, point in zip(mountinfo.splitlines(), _points(mountinfo), strict=True):
+        if len(point.parts) >= longest and real.is_relative_to(point):
+            shared, longest = " shared:" in line.partition(" - ")[0], len(point.parts)
+    return shared
+
+
+def _leave_unified() -> None:
+    """Give the calling thread its own mounts, without cgroup2's."""
+    if _libc.unshare(_CLONE_NEWNS) != 0:
+        _fail("mount namespace")
+    # Else the machine's would go as well.
+    _mount(None, _UNIFIED.parent, _MS_SLAVE | _MS_REC)
+    if _libc.umount2(os.fsencode(_UNIFIED), _MNT_DETACH) != 0:
+        _fail(str(_UNIFIED))
+
+
+def _mount(source: Path | None, target: Path, flags: int) -> None:
+    if _libc.mount(os.fsencode(source) if source else None, os.fsencode(target), None, flags, None) != 0:
+        _fail(str(target))
+
+
+def _fail(what: str) -> None:
+    number = ctypes.get_errno()
+    raise OSError(number, os.strerror(number), what)
