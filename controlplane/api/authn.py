@@ -1,7 +1,7 @@
 """Who asks: the subject of the client certificate that the TLS handshake has verified.
 
 As in Kubernetes, the common name is the user and each organization a group. Whoever shows no certificate is told
-401; there are no anonymous requests.
+401, but for what everybody may read (:func:`controlplane.api.authz.is_public`): load balancers and probes have none.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from flotilla.api.errors import unauthorized
 
 AUTHENTICATED = "system:authenticated"
+UNAUTHENTICATED = "system:unauthenticated"
 MASTERS = "system:masters"
 
 
@@ -24,12 +25,19 @@ class User:
     groups: tuple[str, ...]
 
 
+ANONYMOUS = User("system:anonymous", (UNAUTHENTICATED,))
+
+
 @dataclass(frozen=True, slots=True)
 class Credentials:
     """What a connection and a request show: the peer certificate as ``ssl`` decodes it, the Authorization header."""
 
     certificate: Mapping[str, Any] | None
     authorization: str
+
+    def __bool__(self) -> bool:
+        """Whether anything is shown at all."""
+        return self.certificate is not None or bool(self.authorization)
 
 
 class Authenticator(Protocol):

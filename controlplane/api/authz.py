@@ -1,9 +1,9 @@
 """What a user may do. The rules are by group until roles exist.
 
 ``system:masters`` may do everything. ``system:monitoring`` reads what a Prometheus server needs: the endpoints that are
-no objects, and nodes, services, endpoints and pods for discovering what to scrape. Everybody may ask who they are, what
-the server serves and how it is, which is what clients do before anything else (Kubernetes' ``system:basic-user``,
-``system:discovery`` and ``system:public-info-viewer``).
+no objects, and nodes, services, endpoints and pods for discovering what to scrape. Every user may ask who they are and
+what the server serves, which is what clients do before anything else, and everybody at all how it is and of which
+version (Kubernetes' ``system:basic-user``, ``system:discovery`` and ``system:public-info-viewer``).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from controlplane.api.authn import AUTHENTICATED, MASTERS, User
+from controlplane.api.authn import AUTHENTICATED, MASTERS, UNAUTHENTICATED, User
 from controlplane.api.request_info import RequestInfo
 from flotilla.api.errors import ApiError, forbidden
 
@@ -20,7 +20,9 @@ MONITORING = "system:monitoring"
 _READ = ("get", "list", "watch")
 _MONITORED = ("endpoints", "endpointslices", "nodes", "pods", "services")
 _REVIEWS = ("selfsubjectreviews", "selfsubjectaccessreviews", "selfsubjectrulesreviews")
-_DISCOVERED = ("/api", "/apis", "/healthz", "/livez", "/openapi", "/readyz", "/version")
+_EVERYBODY = frozenset({AUTHENTICATED, UNAUTHENTICATED})
+_PUBLIC = ("/healthz", "/livez", "/readyz", "/version")
+_DISCOVERED = ("/api", "/apis", "/openapi", *_PUBLIC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +49,16 @@ class GroupAuthorizer:
     """The rules above."""
 
     def allows(self, user: User, info: RequestInfo) -> bool:
-        if MASTERS in user.groups:
+        if MASTERS in user.groups or (_EVERYBODY.intersection(user.groups) and is_public(info)):
             return True
         if info.is_resource and info.plural in _REVIEWS and info.verb == "create":
             return True
-        if AUTHENTICATED in user.groups and info.verb == "get" and not info.is_resource and _is_discovery(info.path):
+        if (
+            AUTHENTICATED in user.groups
+            and info.verb == "get"
+            and not info.is_resource
+            and _is_below(info.path, _DISCOVERED)
+        ):
             return True
         if MONITORING not in user.groups or info.verb not in _READ:
             return False
@@ -59,6 +66,8 @@ class GroupAuthorizer:
 
     def rules(self, user: User) -> Sequence[Rule]:
         found = [Rule(("create",), ("authentication.k8s.io", "authorization.k8s.io"), _REVIEWS)]
+        if _EVERYBODY.intersection(user.groups):
+            found.append(Rule(("get",), paths=(*_PUBLIC, *(f"{path}/*" for path in _PUBLIC))))
         if AUTHENTICATED in user.groups:
             found.append(Rule(("get",), paths=(*_DISCOVERED, *(f"{path}/*" for path in _DISCOVERED))))
         if MASTERS in user.groups:
@@ -68,8 +77,13 @@ class GroupAuthorizer:
         return found
 
 
-def _is_discovery(path: str) -> bool:
-    return any(path == known or path.startswith(f"{known}/") for known in _DISCOVERED)
+def is_public(info: RequestInfo) -> bool:
+    """Whether a request may be answered to somebody who shows nothing."""
+    return info.verb == "get" and not info.is_resource and _is_below(info.path, _PUBLIC)
+
+
+def _is_below(path: str, known_paths: Sequence[str]) -> bool:
+    return any(path == known or path.startswith(f"{known}/") for known in known_paths)
 
 
 def authorize(authorizer: Authorizer, user: User, info: RequestInfo) -> None:

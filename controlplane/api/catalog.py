@@ -37,6 +37,18 @@ _SUBRESOURCE_KINDS = {
     "exec": ("", "v1", "PodExecOptions"),
     "portforward": ("", "v1", "PodPortForwardOptions"),
 }
+_OF_ONE_OBJECT = frozenset({"get", "update", "patch", "delete"})
+_READ = ("GET", "HEAD")
+_METHODS = {
+    "get": _READ,
+    "list": _READ,
+    "watch": _READ,
+    "create": ("POST",),
+    "update": ("PUT",),
+    "patch": ("PATCH",),
+    "delete": ("DELETE",),
+    "deletecollection": ("DELETE",),
+}
 _PREFERRED_ORDER = (
     "",
     "apps",
@@ -201,6 +213,25 @@ class Catalog:
     def serves(self, info: RequestInfo) -> bool:
         """Whether there is such a resource or subresource, in whatever version."""
         return (info.group, info.plural, info.subresource) in self._names
+
+    def methods(self, info: RequestInfo) -> list[str]:
+        """The HTTP methods that the path of a request is served with; all but resources are read only."""
+        served = self._find(info)
+        if served is None:
+            return [] if info.is_resource else ["GET", "HEAD"]
+        if info.subresource:
+            verbs = {verb for sub in served.subresources if sub.name == info.subresource for verb in sub.verbs}
+        else:
+            verbs = {verb for verb in served.verbs if (verb in _OF_ONE_OBJECT) == bool(info.name)}
+            if served.namespaced and not info.namespace:
+                verbs &= {"list", "watch"}
+        return sorted({method for verb in verbs for method in _METHODS[verb]})
+
+    def _find(self, info: RequestInfo) -> Served | None:
+        for version in self.versions:
+            if (version.group, version.version) == (info.group, info.version):
+                return next((served for served in version.resources if served.plural == info.plural), None)
+        return None
 
     def groups(self) -> dict[str, list[GroupVersion]]:
         """Versions by group, the core group left out."""

@@ -360,6 +360,8 @@ class Operations:
             _raise_faults(resource, new, strategy.validate(new, old))
         if strategy.validate_subresource is not None:
             _raise_faults(resource, new, strategy.validate_subresource(options.subresource, new, old))
+        if options.subresource == "resize":
+            self._limits.check(resource, new)
         return new
 
     def _prepare_update(self, resource: Resource, new: KubeObject, old: KubeObject) -> None:

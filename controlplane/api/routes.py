@@ -99,6 +99,10 @@ class Routes:
             (one.group, one.version) == (info.group, info.version) for one in catalog.versions
         )
 
+    def allowed(self, info: RequestInfo) -> str:
+        """The methods that a path may be asked with, as the ``Allow`` header of a refusal lists them."""
+        return ", ".join(self._publication.catalog.methods(info))
+
     def width(self, call: Call, *, most: int) -> int:
         """How many seats a request takes: lists and the beginning of watches by the number of objects there are."""
         info = call.info

@@ -19,8 +19,8 @@ from multidict import MultiDict, MultiDictProxy, MultiMapping
 from prometheus_client import REGISTRY as DEFAULT_COLLECTORS
 from prometheus_client import CollectorRegistry
 
-from controlplane.api.authn import Authenticator, Credentials
-from controlplane.api.authz import Authorizer, authorize
+from controlplane.api.authn import ANONYMOUS, Authenticator, Credentials
+from controlplane.api.authz import Authorizer, authorize, is_public
 from controlplane.api.call import Call, is_set
 from controlplane.api.connections import ConnectionLimits, Connections
 from controlplane.api.crd.definitions import CustomKinds
@@ -197,6 +197,8 @@ class ApiServer:
             response = status_response(error, warnings=warnings)
             if error.code == 401:
                 response.force_close()
+            elif error.code == 405:
+                response.headers["Allow"] = self._routes.allowed(info)
         except web.HTTPException as error:
             response = status_response(bad_request(error.reason))
         except (web.RequestPayloadError, web.PayloadAccessError) as error:
@@ -223,7 +225,9 @@ class ApiServer:
 
     async def _route(self, request: web.BaseRequest, info: RequestInfo, warnings: list[str]) -> web.StreamResponse:
         """Who asks, may they, is there a seat for it; then the answer."""
-        caller = self._authenticator.authenticate(_credentials(request))
+        credentials = _credentials(request)
+        anonymous = not credentials and is_public(info)
+        caller = ANONYMOUS if anonymous else self._authenticator.authenticate(credentials)
         user = effective_user(caller, request.headers, self._authorizer)
         authorize(self._authorizer, user, info)
         call = Call(request, info, user, warnings)

@@ -1,17 +1,27 @@
-"""The version that the server reports: the API level it implements, and its own."""
+"""The version that the server reports: the API level it implements, and its own.
+
+The document has Kubernetes' fields. Those that are about Go say what runs this program instead; the commit is the
+checkout's that the program runs from, and empty where it was installed without one; it was built when the files that
+are derived from others were made.
+"""
 
 from __future__ import annotations
 
 import platform
+from functools import lru_cache
+from pathlib import Path
 
+import flotilla
 from flotilla import __version__
-from flotilla.api.objects import KubeObject
+from flotilla.api import schema_source
+from flotilla.api.objects import KubeObject, format_time
 
 KUBERNETES_VERSION = "1.35.0"
 GIT_VERSION = f"v{KUBERNETES_VERSION}+flotilla-{__version__}"
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
+@lru_cache(maxsize=1)
 def version_info() -> KubeObject:
     """The document at ``/version``."""
     major, minor, _ = KUBERNETES_VERSION.split(".")
@@ -20,10 +30,26 @@ def version_info() -> KubeObject:
         "major": major,
         "minor": minor,
         "gitVersion": GIT_VERSION,
-        "gitCommit": "",
-        "gitTreeState": "clean",
-        "buildDate": "1970-01-01T00:00:00Z",
-        "goVersion": "",
-        "compiler": platform.python_implementation(),
+        "gitCommit": commit_of(Path(flotilla.__file__).parents[1]),
+        "gitTreeState": "",
+        "buildDate": format_time(schema_source.built_at()),
+        "goVersion": f"python{platform.python_version()}",
+        "compiler": platform.python_implementation().lower(),
         "platform": f"{platform.system().lower()}/{_MACHINES.get(machine, machine)}",
     }
+
+
+def commit_of(checkout: Path) -> str:
+    """The commit that a git checkout is at; empty where there is none to be read."""
+    try:
+        head = (checkout / ".git" / "HEAD").read_text(encoding="ascii").strip()
+        if not head.startswith("ref: "):
+            return head
+        name = head.removeprefix("ref: ")
+        branch = checkout / ".git" / name
+        if branch.is_file():
+            return branch.read_text(encoding="ascii").strip()
+        packed = (checkout / ".git" / "packed-refs").read_text(encoding="utf-8").splitlines()
+        return next((line.split()[0] for line in packed if line.endswith(f" {name}")), "")
+    except (OSError, ValueError):
+        return ""

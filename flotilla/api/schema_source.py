@@ -9,6 +9,7 @@ CronJob has not decoded it. The one with prose is read for the OpenAPI documents
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,11 @@ SHARED_DEFINITIONS = (
 )
 
 Schema = dict[str, Any]
+
+
+def built_at() -> datetime:
+    """When the files were made from the published ones, which is when this package was built."""
+    return datetime.fromtimestamp(_FIELDS.stat().st_mtime, UTC)
 
 
 class _Document(msgspec.Struct):

@@ -62,11 +62,35 @@ async def test_the_admin_may_do_everything(secured: tuple[ApiServer, ClusterPki]
     assert (status, body["kind"]) == (200, "NamespaceList")
 
 
-async def test_without_a_certificate_everything_is_401(secured: tuple[ApiServer, ClusterPki], tmp_path: Path) -> None:
-    """There are no anonymous requests; the answer is a Status."""
-    for path in ("/api/v1/namespaces", "/version", "/no/such/path"):
+async def test_without_a_certificate_objects_are_401(secured: tuple[ApiServer, ClusterPki], tmp_path: Path) -> None:
+    """Nor is discovery for those who show none; the answer is a Status."""
+    for path in ("/api/v1/namespaces", "/api", "/openapi/v3", "/metrics?", "/no/such/path", "/livezs"):
         status, body = await ask(secured[0], tmp_path, "", path)
         assert (status, body["kind"], body["reason"]) == (401, "Status", "Unauthorized")
+    assert (await ask(secured[0], tmp_path, "", "/version", "POST"))[0] == 401
+
+
+async def test_everybody_reads_health_and_version(secured: tuple[ApiServer, ClusterPki], tmp_path: Path) -> None:
+    """What a load balancer asks for before it has a certificate: whole, verbose, by its parts, without some."""
+    url = f"https://127.0.0.1:{secured[0].port}"
+    context = ssl.create_default_context(cafile=str(tmp_path / "ca.crt"))
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as session:
+        for path, text in (
+            ("/livez", "ok"),
+            ("/livez/ping", "ok"),
+            ("/readyz?verbose", "[+]ping ok\n[+]etcd ok\n[+]informer-sync ok\n[+]shutdown ok\nreadyz check passed\n"),
+            ("/readyz?exclude=etcd", "ok"),
+            ("/healthz", "ok"),
+        ):
+            async with session.get(url + path) as response:
+                assert (response.status, await response.text()) == (200, text)
+        async with session.get(f"{url}/version") as response:
+            version = await response.json()
+        async with session.get(f"{url}/version", headers={"Authorization": "Bearer x"}) as response:
+            assert response.status == 401
+    assert version["gitVersion"].startswith(f"v{version['major']}.{version['minor']}.")
+    assert version["buildDate"] > "2026"
+    assert all(version[field] for field in ("gitCommit", "goVersion", "compiler", "platform"))
 
 
 async def test_prometheus_reads_metrics_and_targets_only(secured: tuple[ApiServer, ClusterPki], tmp_path: Path) -> None:

@@ -195,9 +195,18 @@ async def test_unknown_paths_and_methods(api: Any) -> None:
     for path in ("/foo", "/api/v2/pods", "/api/v1/foos", "/apis/foo/v1/bars", f"{CONFIG_MAPS}/a/foo"):
         reply = await api.get(path)
         assert (reply.status, reply.message) == (404, "the server could not find the requested resource"), path
-    for method, path in (("POST", f"{CONFIG_MAPS}/a"), ("PUT", CONFIG_MAPS), ("TRACE", CONFIG_MAPS)):
+    of_all, of_one = "DELETE, GET, HEAD, POST", "DELETE, GET, HEAD, PATCH, PUT"
+    for method, path, allowed in (
+        ("POST", f"{CONFIG_MAPS}/a", of_one),
+        ("PUT", CONFIG_MAPS, of_all),
+        ("TRACE", CONFIG_MAPS, of_all),
+        ("POST", "/api/v1/configmaps", "GET, HEAD"),
+        ("PUT", "/api/v1/namespaces/default/pods/a/eviction", "POST"),
+        ("POST", "/version", "GET, HEAD"),
+    ):
         reply = await api.ask(method, path, b"{}")
         assert (reply.status, reply.body["reason"]) == (405, "MethodNotAllowed")
+        assert reply.headers["Allow"] == allowed
 
 
 async def test_bad_options_are_named(api: Any) -> None:

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from controlplane.api.authn import AUTHENTICATED, MASTERS, User
+from controlplane.api.authn import ANONYMOUS, AUTHENTICATED, MASTERS, User
 from controlplane.api.authz import MONITORING, GroupAuthorizer
 from controlplane.api.request_info import RequestInfo, read_request
 
 ANN = User("ann", (AUTHENTICATED,))
 NOBODY = User("nobody", ())
 PODS = read_request("GET", "/api/v1/pods", watch=False)
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/livez/ping", "/readyz", "/version"])
+def test_strangers_may_see_how_the_server_is(path: str) -> None:
+    """To read, and nothing else."""
+    assert GroupAuthorizer().allows(ANONYMOUS, read_request("GET", path, watch=False))
+    for method, other in (("POST", path), ("GET", "/api"), ("GET", "/metrics"), ("GET", "/api/v1/pods")):
+        assert not GroupAuthorizer().allows(ANONYMOUS, read_request(method, other, watch=False))
 
 
 @pytest.mark.parametrize("path", ["/api", "/apis/apps/v1", "/version", "/openapi/v3/api/v1", "/readyz/etcd"])

@@ -132,6 +132,21 @@ async def test_new_pods_are_completed_and_held_to_the_bounds(api: Any) -> None:
     assert free.status == 201, free.body
 
 
+async def test_pods_are_held_to_the_bounds_when_they_are_resized(api: Any) -> None:
+    """A container must not grow, in place, beyond what a new one may have."""
+    container = {"name": "c", "image": "i", "resources": {"requests": {"cpu": "1"}, "limits": {"cpu": "2"}}}
+    made = await api.post(PODS, {"metadata": {"name": "a"}, "spec": {"containers": [container]}})
+    assert made.status == 201, made.body
+    await _limit(api, "cpu", {"type": "Container", "max": {"cpu": "3"}})
+    patch = {"content_type": "application/strategic-merge-patch+json"}
+    for limit, status in (("4", 403), ("3", 200)):
+        body = {"spec": {"containers": [{"name": "c", "resources": {"limits": {"cpu": limit}}}]}}
+        reply = await api.ask("PATCH", f"{PODS}/a/resize", body, **patch)
+        assert reply.status == status, reply.body
+        if status == 403:
+            assert reply.message == 'pods "a" is forbidden: maximum cpu usage per Container is 3, but limit is 4'
+
+
 async def test_claims_are_held_to_the_bounds(api: Any) -> None:
     """A claim must not be made larger than the range allows, nor grow so."""
     await _limit(api, "storage", {"type": "PersistentVolumeClaim", "max": {"storage": "2Gi"}})
