@@ -40,13 +40,16 @@ from nodeagent.network.pod_network import PodNetwork, PodNetworkError, pod_link_
 from nodeagent.network.services import ServiceTable
 from nodeagent.node_facts import allocatable_of, node_object, own_address, read_machine
 from nodeagent.node_parts import build_parts
-from nodeagent.pod_events import pod_event
+from nodeagent.pod_events import node_event, pod_event
 from nodeagent.runtime.processes import boot_id
 from nodeagent.sandbox import ClusterFacts
 from nodeagent.scraping.scraper import ApplicationScraper
 from nodeagent.service_sync import ServiceSync
 from nodeagent.session import ServerSession
 from nodeagent.settings import AgentSettings
+from nodeagent.static_pods.directory import ManifestDirectory
+from nodeagent.static_pods.manifests import is_static
+from nodeagent.static_pods.mirrors import Mirrors
 from nodeagent.streams.container_logs import LogReader
 from nodeagent.streams.tunnels import Tunnels
 from nodeagent.upward import Uplink
@@ -86,6 +89,7 @@ def _absolute(settings: AgentSettings) -> AgentSettings:
         run_dir=settings.run_dir.absolute(),
         ca_file=settings.ca_file.absolute(),
         token_file=settings.token_file.absolute() if settings.token_file else None,
+        pod_manifest_path=settings.pod_manifest_path.absolute() if settings.pod_manifest_path else None,
     )
 
 
@@ -153,8 +157,14 @@ class Agent:
             out_of_service=self._out_of_service,
         )
         self._network: PodNetwork | None = None
+        self._manifests = self._manifest_directory()
         self._worker = Worker(
-            self.assignments, self._parts.context, self._services, allocatable=allocatable_of(self._machine)
+            self.assignments,
+            self._parts.context,
+            self._services,
+            allocatable=allocatable_of(self._machine),
+            mirrors=Mirrors(self._uplink, self._uplink.statuses.report),
+            static=self._manifests,
         )
         logs = LogReader(self._worker, self._parts.starter)
         self._tunnels = Tunnels(self._worker, self._parts.containers, logs)
@@ -168,6 +178,23 @@ class Agent:
 
     def _session(self, server: str) -> ServerSession:
         return ServerSession(server, node=self, applier=self, uplink=self._uplink, identity=self._current_identity)
+
+    def _manifest_directory(self) -> ManifestDirectory | None:
+        path = self._settings.pod_manifest_path
+        if path is None:
+            return None
+        return ManifestDirectory(
+            path,
+            node=self._settings.node_name,
+            changed=self._static_changed,
+            warn=self._warn_of_manifest,
+        )
+
+    def _static_changed(self) -> None:
+        self._worker.static_changed()
+
+    def _warn_of_manifest(self, message: str) -> None:
+        self._uplink.event(node_event(self._settings.node_name, "Warning", "InvalidManifest", message))
 
     def _current_identity(self) -> Identity:
         assert self._identity is not None
@@ -204,7 +231,9 @@ class Agent:
             network=lambda: self._network,
             report=self._uplink.node_changed,
         )
+        static = {"static pods": self._manifests.run()} if self._manifests is not None else {}
         return {
+            **static,
             "services": self._services.run(),
             "pods": self._worker.run(),
             "records": self._parts.context.store.run(),
@@ -288,6 +317,7 @@ class Agent:
         running = [
             pb.RunningPod(namespace=namespace_of(each.pod), name=name_of(each.pod), uid=uid_of(each.pod))
             for each in self._worker.pods()
+            if not is_static(each.pod)
         ]
         applied = self.assignments.applied
         return pb.Hello(

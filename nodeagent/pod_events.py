@@ -32,3 +32,9 @@ def pod_event(pod: Mapping[str, Any], type_: str, reason: str, message: str, *, 
         initial = any(each["name"] == container for each in pod["spec"].get("initContainers") or ())
         involved["fieldPath"] = f"spec.{'initContainers' if initial else 'containers'}{{{container}}}"
     return PodEvent(involved, type_, reason, message, time.time())
+
+
+def node_event(node: str, type_: str, reason: str, message: str) -> PodEvent:
+    """An event about the node itself, happening now."""
+    involved = {"apiVersion": "v1", "kind": "Node", "name": node, "uid": node}
+    return PodEvent(involved, type_, reason, message, time.time())

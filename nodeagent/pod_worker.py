@@ -87,7 +87,7 @@ class PodWorker:
         self._wake = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
         self._pending: KubeObject | None = None
-        self._removed = False
+        self._removal_grace_s: float | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.listeners: set[asyncio.Event] = set()
         self.over = False
@@ -118,9 +118,10 @@ class PodWorker:
         self._pending = pod
         self._wake.set()
 
-    def remove(self) -> None:
-        """The pod is no longer this node's: end it gracefully."""
-        self._removed = True
+    def remove(self, *, whole_grace: bool = False) -> None:
+        """The pod is no longer this node's: end it gracefully, in half a minute at most or in all the time it has."""
+        grace_s = lifecycle.grace_s(self._pod)
+        self._removal_grace_s = grace_s if whole_grace else min(grace_s, REMOVED_GRACE_LIMIT_S)
         self._wake.set()
 
     def objects_changed(self) -> None:
@@ -255,8 +256,8 @@ class PodWorker:
         if is_deleting(self._pod):
             grace = self._pod["metadata"].get("deletionGracePeriodSeconds")
             self._end(Stop("deleted", now, lifecycle.grace_s(self._pod) if grace is None else float(grace)))
-        elif self._removed:
-            self._end(Stop("removed", now, min(lifecycle.grace_s(self._pod), REMOVED_GRACE_LIMIT_S)))
+        elif self._removal_grace_s is not None:
+            self._end(Stop("removed", now, self._removal_grace_s))
 
     def _end(self, stop: Stop) -> None:
         """The pod has to end. Of two reasons the first stays, of two deadlines the earlier."""

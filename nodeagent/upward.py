@@ -41,6 +41,7 @@ class Uplink:
         self.round: Round | None = None
         self.applications: ApplicationRound | None = None
         self.node_status: KubeObject = {}
+        self.mirrors: pb.StaticPods | None = None
         self._events: deque[PodEvent] = deque(maxlen=EVENT_LIMIT)
 
     def wake(self) -> None:
@@ -61,6 +62,11 @@ class Uplink:
     def node_changed(self, status: KubeObject) -> None:
         """Send parts of the node's status that have changed."""
         self.node_status = {**self.node_status, **status}
+        self.wake()
+
+    def mirrors_wanted(self, pods: list[KubeObject]) -> None:
+        """Let a server see to it that exactly these pods stand in the API for the node's static ones."""
+        self.mirrors = pb.StaticPods(pods_json=[encode(pod) for pod in pods])
         self.wake()
 
     def chosen(self, carrier: Carrier) -> bool:
@@ -89,6 +95,7 @@ class UplinkCursor:
     _applications_generation: int = -1
     _offered: frozenset[tuple[str, str, bool]] = frozenset()
     _node_status: KubeObject = field(default_factory=dict)
+    _mirrors: pb.StaticPods | None = None
 
     def take(self, now_s: float, *, samples: bool) -> tuple[list[pb.AgentMessage], float | None]:
         """Messages to write now, and when to look again (monotonic seconds; None: when woken)."""
@@ -102,6 +109,9 @@ class UplinkCursor:
         if self.uplink.node_status is not self._node_status and self.uplink.node_status:
             self._node_status = self.uplink.node_status
             messages.append(pb.AgentMessage(node_update=pb.NodeUpdate(status_json=encode(self._node_status))))
+        if self.uplink.mirrors is not self._mirrors and self.uplink.mirrors is not None:
+            self._mirrors = self.uplink.mirrors
+            messages.append(pb.AgentMessage(static_pods=self._mirrors))
         newest = self.uplink.round
         if samples and newest is not None and newest is not self._round:
             self._round = newest

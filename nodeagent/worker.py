@@ -3,16 +3,18 @@
 Messages are applied to the assignments first, then everything that they touched is told: pods to their workers,
 ConfigMaps and Secrets to the pods of their namespace, services and endpoints to the service rules. A pod whose uid is
 not assigned is let go, but only by a message that may remove: an agent started again keeps every pod it finds on disk
-until a server has spoken.
+until a server has spoken. Static pods are the node's own: what decides over them is its directory of manifests.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
+from typing import Protocol
 
+from flotilla.api.mirrors import is_mirror
 from flotilla.api.objects import KubeObject, is_deleting, name_of, namespace_of, uid_of
 from nodeagent.assigned import CONFIG_MAPS, ENDPOINT_SLICES, PODS, SECRETS, SERVICES, Assignments, ObjectKey
 from nodeagent.lifecycle import containers_of
@@ -23,8 +25,34 @@ from nodeagent.pod_worker import PodWorker
 from nodeagent.restarts import retry_delay_s
 from nodeagent.room import resize_problem
 from nodeagent.service_sync import ServiceSync
+from nodeagent.static_pods.manifests import is_static, same_name
+from nodeagent.static_pods.mirrors import Mirrors
 
 logger = logging.getLogger(__name__)
+
+
+class StaticSource(Protocol):
+    """The node's static pods by uid; ``read`` once these are all that there are."""
+
+    @property
+    def read(self) -> bool: ...
+
+    def pods(self) -> Mapping[str, KubeObject]: ...
+
+    def remember(self, pods: Collection[KubeObject]) -> None:
+        """Pods that an earlier agent had from it."""
+
+
+class NoStaticPods:
+    """A node that has no directory of manifests, or none any more."""
+
+    read = True
+
+    def pods(self) -> Mapping[str, KubeObject]:
+        return {}
+
+    def remember(self, pods: Collection[KubeObject]) -> None:
+        return None
 
 
 class Worker:
@@ -37,9 +65,13 @@ class Worker:
         services: ServiceSync,
         *,
         allocatable: Mapping[str, int],
+        mirrors: Mirrors,
+        static: StaticSource | None = None,
     ) -> None:
         self.assignments = assignments
-        self._context, self._services = replace(context, resize_problem=self._resize_problem), services
+        self._mirrors, self._static = mirrors, static or NoStaticPods()
+        self._context = replace(context, resize_problem=self._resize_problem, report=mirrors.report)
+        self._services = services
         self._allocatable = allocatable
         self._pods: dict[str, PodWorker] = {}
         # Pods that have ended here and that the server has yet to take back; whether they were being deleted then.
@@ -51,9 +83,14 @@ class Worker:
         """Work until cancelled, which leaves all containers running."""
         async with asyncio.TaskGroup() as group:
             self._group = group
-            for uid, record in self._context.store.load().items():
+            group.create_task(self._mirrors.run(), name="mirrors")
+            records = self._context.store.load()
+            for uid, record in records.items():
                 self._add(uid, record.pod, record=record)
+            static = [record.pod for record in records.values() if is_static(record.pod) and record.stop is None]
+            self._static.remember(static)
             self.applied(set(self.assignments.objects))
+            self.static_changed()
             await asyncio.get_running_loop().create_future()
 
     # ---- what sessions, logs and the sampler ask ----
@@ -76,12 +113,20 @@ class Worker:
         self._spoken = True
         self._reconcile()
 
+    def static_changed(self) -> None:
+        """The node's static pods may be others now."""
+        if self._group is not None:
+            self._reconcile()
+            if self._static.read:
+                self._mirrors.want(self._static.pods())
+
     def pods(self) -> list[PodWorker]:
         """The workers of all pods on this node."""
         return list(self._pods.values())
 
     def pod(self, uid: str) -> PodWorker | None:
-        return self._pods.get(uid)
+        """The worker of a pod by the uid that the API has for it."""
+        return self._pods.get(self._mirrors.static_uid(uid))
 
     def running(self) -> list[TrackedContainer]:
         """Every running container with its cgroup, for the sampler."""
@@ -92,12 +137,12 @@ class Worker:
                 run = state.record.run if state is not None else None
                 if run is not None and run.live:
                     path = self._context.cgroups.container_path(uid, run.id)
-                    pod = worker.pod
+                    pod = self._mirrors.shown(worker.pod)
                     found.append(
                         TrackedContainer(
                             namespace_of(pod),
                             name_of(pod),
-                            uid,
+                            uid_of(pod),
                             container["name"],
                             run.id,
                             run.image,
@@ -110,7 +155,9 @@ class Worker:
     def addresses(self) -> list[tuple[KubeObject, str]]:
         """Every pod that has an address, with it."""
         return [
-            (worker.pod, worker.state.sandbox.ip) for worker in self._pods.values() if worker.state.sandbox is not None
+            (self._mirrors.shown(worker.pod), worker.state.sandbox.ip)
+            for worker in self._pods.values()
+            if worker.state.sandbox is not None
         ]
 
     def _resize_problem(self, pod: KubeObject) -> ResizeProblem | None:
@@ -120,7 +167,9 @@ class Worker:
     # ---- reconciling ----
 
     def _reconcile(self) -> None:
-        assigned = {uid_of(pod): pod for pod in self.assignments.all(PODS)}
+        listed = self.assignments.all(PODS)
+        assigned = {uid_of(pod): pod for pod in listed if not is_mirror(pod)}
+        self._mirrors.assigned(pod for pod in listed if is_mirror(pod))
         self._ended = {uid: deleting for uid, deleting in self._ended.items() if uid in assigned}
         for uid, pod in assigned.items():
             worker = self._pods.get(uid)
@@ -135,8 +184,19 @@ class Worker:
                 worker.update(pod)
         if self._spoken and self.assignments.settled:
             for uid, worker in self._pods.items():
-                if uid not in assigned:
+                if uid not in assigned and not is_static(worker.pod):
                     worker.remove()
+        self._reconcile_static()
+
+    def _reconcile_static(self) -> None:
+        """A changed manifest is another pod of the same name, which waits for the one before to be gone."""
+        wanted = self._static.pods()
+        for uid, pod in wanted.items():
+            if uid not in self._pods and not any(same_name(pod, worker.pod) for worker in self._pods.values()):
+                self._add(uid, pod)
+        for uid, worker in self._pods.items():
+            if self._static.read and is_static(worker.pod) and uid not in wanted:
+                worker.remove(whole_grace=True)
 
     def _add(self, uid: str, pod: KubeObject, *, record: PodRecord | None = None) -> None:
         assert self._group is not None
@@ -164,4 +224,7 @@ class Worker:
             worker = PodWorker(worker.assigned, self._context, record=record)
             self._pods[uid] = worker
         del self._pods[uid]
-        self._ended[uid] = is_deleting(worker.assigned)
+        if is_static(worker.pod):
+            self._reconcile_static()
+        else:
+            self._ended[uid] = is_deleting(worker.assigned)

@@ -20,6 +20,7 @@ from controlplane.dispatcher.downlink import Downlink
 from controlplane.dispatcher.ending import StreamEndedError, left, node_deleted, not_now, replaced, violation
 from controlplane.dispatcher.messages import Moment
 from controlplane.dispatcher.metrics import SESSIONS
+from controlplane.dispatcher.mirrors import MirrorWriter
 from controlplane.dispatcher.node_reports import NodeLease, NodeReports
 from controlplane.dispatcher.pod_networks import NetworksExhaustedError
 from controlplane.dispatcher.registration import Registrar
@@ -78,6 +79,7 @@ class Session:
         self._network = ""
         self.downlink = Downlink(node, parts.cache, stream.write, renderer=parts.renderer, warn=self._warn)
         self._reports = NodeReports(node, parts.cache, parts.objects, clock=parts.clock)
+        self._mirrors = MirrorWriter(node, parts.cache, parts.objects, warn=self._warn)
         self._lease = NodeLease(node, parts.cache, parts.objects, clock=parts.clock)
         self._statuses = StatusWriter(
             node, parts.objects, limiter=parts.status_limiter, acknowledge=self.downlink.acknowledge
@@ -174,6 +176,7 @@ class Session:
             "downlink": self.downlink.run(),
             "statuses": self._statuses.run(),
             "reports": self._reports.run(),
+            "mirrors": self._mirrors.run(),
             "lease": self._lease.run(),
             "end": self._wait_end(),
         }
@@ -215,6 +218,8 @@ class Session:
                 self._reports.status(_object(message.node_update.status_json, "node_update.status_json"))
             case "events":
                 self._record(message.events)
+            case "static_pods":
+                self._mirrors.want([_object(each, "static_pods.pods_json") for each in message.static_pods.pods_json])
             case "hold":
                 self._parts.sessions.hold(self.node, message.hold.seconds)
             case "resync":

@@ -128,6 +128,7 @@ def _agent(settings: LocalSettings) -> Child:
         f"--ca-file={settings.pki_dir / 'ca.crt'}",
         f"--metrics-listen=127.0.0.1:{settings.agent_metrics_port}",
         f"--cgroup-parent={settings.cgroup_parent}",
+        f"--pod-manifest-path={settings.manifest_dir}",
     )
 
 

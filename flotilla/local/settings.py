@@ -53,6 +53,10 @@ class LocalSettings:
         return self.data_dir / "node"
 
     @property
+    def manifest_dir(self) -> Path:
+        return self.data_dir / "manifests"
+
+    @property
     def log_dir(self) -> Path:
         return self.data_dir / "logs"
 

@@ -12,13 +12,17 @@ from typing import Any
 import grpc
 
 from controlplane.api.operations import Operations
+from controlplane.autoscaler.figures import Figures
 from controlplane.dispatcher.service import DispatcherServer
+from controlplane.election import Election
 from controlplane.pki import ClusterPki
+from controlplane.reconcile.events import EventRecorder
 from controlplane.settings import ServerSettings
 from controlplane.store.cache import Cache
 from controlplane.store.memory import MemoryStore
 from flotilla.api.objects import KubeObject, decode, encode
-from flotilla.api.resources import PODS
+from flotilla.api.registry import REGISTRY
+from flotilla.api.resources import NAMESPACES, PODS
 from protos import dispatcher_pb2 as pb
 from protos import dispatcher_pb2_grpc
 
@@ -123,6 +127,31 @@ async def running_tasks(*coroutines: Any) -> AsyncIterator[None]:
         for task in tasks:
             with suppress(asyncio.CancelledError):
                 await task
+
+
+@asynccontextmanager
+async def running_server(pki: ClusterPki, directory: Path) -> AsyncIterator[Server]:
+    """A server whose store holds the namespaces that every cluster has."""
+    store = MemoryStore()
+    cache = Cache(store, REGISTRY.all())
+    objects = Operations(store, cache)
+    recorder = EventRecorder(objects, cache, component="dispatcher")
+    election = Election(store, identity="test-server")
+    dispatcher = DispatcherServer(
+        cache,
+        objects,
+        recorder=recorder,
+        pki=pki,
+        figures=Figures(),
+        election=election,
+        settings=settings(directory),
+    )
+    async with running_tasks(cache.run(), election.run(), recorder.run(), dispatcher.run()):
+        await cache.wait_synced()
+        running = Server(store, cache, objects, pki, dispatcher, await dispatcher.port())
+        for namespace in ("default", "kube-system", "kube-node-lease"):
+            await objects.create(NAMESPACES, new_object("Namespace", namespace, ""), manager="test")
+        yield running
 
 
 def settings(directory: Path) -> ServerSettings:

@@ -13,6 +13,8 @@ from flotilla.api.objects import KubeObject, encode
 from nodeagent.assigned import PODS, Assignments, Held, Moment, ObjectKey
 from nodeagent.pod_context import PodContext
 from nodeagent.service_sync import ServiceSync
+from nodeagent.static_pods.mirrors import Mirrors
+from nodeagent.upward import Uplink
 from nodeagent.worker import Worker
 from tests.directories import passable_directory
 from tests.integration.agent_lab import DEADLINE_S, Bench, deleted, is_ready, pod_of, running_bench
@@ -31,7 +33,8 @@ async def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
 def worker_of(bench: Bench, context: PodContext, assignments: Assignments) -> Worker:
     zone_path = bench.directory / "zone.json"
     services = ServiceSync(assignments, zone_path=zone_path, executor=context.executor)
-    return Worker(assignments, context, services, allocatable={"cpu": 2000, "memory": 1 << 30})
+    mirrors = Mirrors(Uplink(), context.report)
+    return Worker(assignments, context, services, allocatable={"cpu": 2000, "memory": 1 << 30}, mirrors=mirrors)
 
 
 async def test_an_end_is_told_again_to_a_server_that_deletes_later(bench: Bench) -> None:

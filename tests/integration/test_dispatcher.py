@@ -29,7 +29,7 @@ from controlplane.store.memory import MemoryStore
 from flotilla.api.errors import ApiError
 from flotilla.api.objects import KubeObject, decode, encode
 from flotilla.api.registry import REGISTRY
-from flotilla.api.resources import CONFIG_MAPS, EVENTS, LEASES, NAMESPACES, NODES, PODS, SECRETS, SERVICES
+from flotilla.api.resources import CONFIG_MAPS, EVENTS, LEASES, NODES, PODS, SECRETS, SERVICES
 from protos import dispatcher_pb2 as pb
 from protos.unjoined import unjoined_certificate
 from tests.integration.dispatcher_lab import (
@@ -42,6 +42,7 @@ from tests.integration.dispatcher_lab import (
     new_object,
     open_session,
     pod_status,
+    running_server,
     running_tasks,
     settings,
     stub_of,
@@ -57,25 +58,7 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> ClusterPki:
 
 @pytest.fixture
 async def server(pki: ClusterPki, tmp_path: Path) -> AsyncIterator[Server]:
-    store = MemoryStore()
-    cache = Cache(store, REGISTRY.all())
-    objects = Operations(store, cache)
-    recorder = EventRecorder(objects, cache, component="dispatcher")
-    election = Election(store, identity="test-server")
-    dispatcher = DispatcherServer(
-        cache,
-        objects,
-        recorder=recorder,
-        pki=pki,
-        figures=Figures(),
-        election=election,
-        settings=settings(tmp_path),
-    )
-    async with running_tasks(cache.run(), election.run(), recorder.run(), dispatcher.run()):
-        await cache.wait_synced()
-        running = Server(store, cache, objects, pki, dispatcher, await dispatcher.port())
-        for namespace in ("default", "kube-system", "kube-node-lease"):
-            await objects.create(NAMESPACES, new_object("Namespace", namespace, ""), manager="test")
+    async with running_server(pki, tmp_path) as running:
         yield running
 
 

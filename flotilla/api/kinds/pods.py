@@ -14,6 +14,7 @@ from flotilla.api.kinds.pod_subresources import validate_pod_subresource
 from flotilla.api.kinds.pod_updates import validate_pod_update
 from flotilla.api.kinds.pod_warnings import pod_spec_warnings
 from flotilla.api.kinds.resource import Strategy
+from flotilla.api.mirrors import validate_mirror
 from flotilla.api.objects import KubeObject
 from flotilla.api.workloads import qos_class
 
@@ -31,7 +32,7 @@ def _prepare_for_update(pod: KubeObject, old: KubeObject) -> None:
 
 
 def _validate(pod: KubeObject, old: KubeObject | None) -> list[FieldError]:
-    errors = validate_metadata(pod) + validate_pod_spec(pod["spec"], "spec")
+    errors = validate_metadata(pod) + validate_mirror(pod, old) + validate_pod_spec(pod["spec"], "spec")
     if old is not None:
         return errors + validate_pod_update(pod, old)
     if pod["spec"].get("nodeName") and pod["spec"].get("schedulingGates"):
