@@ -33,13 +33,16 @@ from nodeagent.leftovers import Claims, clear_containers, clear_node, forget_boo
 from nodeagent.lifecycle import containers_of
 from nodeagent.lifetime import current_lifetime
 from nodeagent.log_rotation import keep_logs_small
-from nodeagent.metrics.exposition import exposition, registry
+from nodeagent.disk.meter import DiskMeter
+from nodeagent.metrics.exposition import registry
 from nodeagent.metrics.listener import MetricsListener
 from nodeagent.metrics.sampler import Round, Sampler
 from nodeagent.network.pod_network import PodNetwork, PodNetworkError, pod_link_name
 from nodeagent.network.services import ServiceTable
 from nodeagent.node_facts import allocatable_of, node_object, own_address, read_machine
+from nodeagent.node_pages import NodePages
 from nodeagent.node_parts import build_parts
+from nodeagent.node_view import NodeView
 from nodeagent.pod_events import node_event, pod_event
 from nodeagent.runtime.processes import boot_id
 from nodeagent.sandbox import ClusterFacts
@@ -166,9 +169,26 @@ class Agent:
             mirrors=Mirrors(self._uplink, self._uplink.statuses.report),
             static=self._manifests,
         )
-        logs = LogReader(self._worker, self._parts.starter)
-        self._tunnels = Tunnels(self._worker, self._parts.containers, logs)
         self._sampler = Sampler(self._parts.layout)
+        self._meter = DiskMeter()
+        self._view = NodeView(
+            settings.data_dir,
+            workers=self._worker.pods,
+            newest=lambda: self._sampler.newest,
+            recent=lambda: self._sampler.recent,
+            starter=self._parts.starter,
+            pod_cgroup=self._parts.cgroups.pod_path,
+        )
+        self._pages = NodePages(
+            self._view,
+            self._meter,
+            registry(lambda: self._sampler.newest, self._parts.layout, link_of=pod_link_name),
+            layout=self._parts.layout,
+            node_name=settings.node_name,
+            link_of=pod_link_name,
+        ).table(healthy=lambda: self._group is not None)
+        logs = LogReader(self._worker, self._parts.starter)
+        self._tunnels = Tunnels(self._worker, self._parts.containers, logs, self._pages)
         self._scraper = ApplicationScraper(warn=self._warn_of_page, wall_clock=time.time)
         self._files = IdentityFiles(settings.data_dir / "pki", ca_file=settings.ca_file)
         self._identity: Identity | None = None
@@ -205,9 +225,7 @@ class Agent:
     async def run(self) -> None:
         """Run until cancelled, which leaves all containers running."""
         asyncio.get_running_loop().set_default_executor(self._executor)
-        listener = MetricsListener(
-            self._settings.metrics_listen, scrape=self._exposition(), healthy=lambda: self._group is not None
-        )
+        listener = MetricsListener(self._settings.metrics_listen, self._pages)
         await self._take_over()
         await listener.start()
         try:
@@ -387,10 +405,6 @@ class Agent:
 
     def _checkpoint_contents(self) -> tuple[bytes, bytes]:
         return self._checkpoint.encode(self.assignments, self._facts)
-
-    def _exposition(self) -> Any:
-        series = registry(lambda: self._sampler.newest, self._parts.layout, link_of=pod_link_name)
-        return lambda: exposition(series)
 
     def _sampled(self, newest: Round) -> None:
         self._uplink.sampled(newest, self._scraper.round())

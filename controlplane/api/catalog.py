@@ -20,6 +20,7 @@ _SUBRESOURCE_VERBS = {
     "attach": ("create", "get"),
     "exec": ("create", "get"),
     "portforward": ("create", "get"),
+    "proxy": ("get",),
     "status": ("get", "patch", "update"),
     "scale": ("get", "patch", "update"),
     "finalize": ("update",),
@@ -36,6 +37,7 @@ _SUBRESOURCE_KINDS = {
     "attach": ("", "v1", "PodAttachOptions"),
     "exec": ("", "v1", "PodExecOptions"),
     "portforward": ("", "v1", "PodPortForwardOptions"),
+    "proxy": ("", "v1", "NodeProxyOptions"),
 }
 _OF_ONE_OBJECT = frozenset({"get", "update", "patch", "delete"})
 _READ = ("GET", "HEAD")

@@ -15,7 +15,10 @@ _NAMESPACE_SUBRESOURCES = ("status", "finalize")
 
 @dataclass(frozen=True, slots=True)
 class RequestInfo:
-    """``group`` and so on are empty where ``is_resource`` is False (discovery, health, metrics)."""
+    """``group`` and so on are empty where ``is_resource`` is False (discovery, health, metrics).
+
+    ``tail`` is the path behind the subresource ``proxy``, which is none of its name.
+    """
 
     path: str
     verb: str
@@ -26,6 +29,7 @@ class RequestInfo:
     plural: str = ""
     name: str = ""
     subresource: str = ""
+    tail: str = ""
 
     @property
     def qualified(self) -> str:
@@ -49,6 +53,7 @@ def read_request(method: str, path: str, *, watch: bool) -> RequestInfo:
     if rest[0] == "namespaces" and len(rest) > 2 and (len(rest) > 3 or rest[2] not in _NAMESPACE_SUBRESOURCES):
         namespace, rest = rest[1], rest[2:]
     name = rest[1] if len(rest) > 1 else ""
+    proxied = rest[2:3] == ["proxy"]
     return RequestInfo(
         path,
         _verb_of_old_watch(method) if old_watch else _verb(method, name, watch=watch),
@@ -58,7 +63,8 @@ def read_request(method: str, path: str, *, watch: bool) -> RequestInfo:
         namespace,
         rest[0],
         name,
-        "/".join(rest[2:]),
+        "proxy" if proxied else "/".join(rest[2:]),
+        "/".join(rest[3:]) if proxied else "",
     )
 
 

@@ -21,6 +21,7 @@ from controlplane.api.custom_metrics import EXTERNAL_VERSION, GROUPS, VERSIONS, 
 from controlplane.api.health import Health
 from controlplane.api.lists import Lister
 from controlplane.api.logs import Logs, LogSource
+from controlplane.api.node_proxy import serve_page
 from controlplane.api.operations import Operations
 from controlplane.api.persistence import store_errors
 from controlplane.api.publication import Publication
@@ -91,6 +92,7 @@ class Routes:
         self.watches = Watches(cache, lister)
         self.logs = Logs(logs, cache, lister)
         self.streams = Streams(streams, cache, lister, authorizer=authorizer)
+        self._nodes = streams
 
     def serves(self, info: RequestInfo) -> bool:
         """Whether there is such a resource or subresource in this version."""
@@ -212,6 +214,8 @@ class Routes:
                 return await self.logs.serve(call)
             case (("attach" | "exec" | "portforward"), ("create" | "get")):
                 return await self.streams.serve(call)
+            case "proxy", _:
+                return await serve_page(call, self._cache, self._nodes)
             case "binding", "create":
                 return await bindings.bind(call, self._operations)
             case "eviction", "create":

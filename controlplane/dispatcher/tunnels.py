@@ -114,11 +114,22 @@ class Tunnels:
         async with self._open(pod, pb.TunnelRequest(port_forward=target)) as tunnel:
             yield tunnel
 
+    async def page(self, node: str, target: str) -> AsyncIterator[bytes]:
+        """See :class:`controlplane.api.node_proxy.PageSource`."""
+        async with self._open_on(node, pb.TunnelRequest(page=pb.PageTarget(target=target))) as tunnel:
+            while (frame := await tunnel.frame()) is not None:
+                yield frame.data
+
     @asynccontextmanager
     async def _open(self, pod: KubeObject, request: pb.TunnelRequest) -> AsyncIterator[Tunnel]:
         node = (pod.get("spec") or {}).get("nodeName") or ""
         if not node:
             raise bad_request(f'pod "{name_of(pod)}" does not have a host assigned')
+        async with self._open_on(node, request) as tunnel:
+            yield tunnel
+
+    @asynccontextmanager
+    async def _open_on(self, node: str, request: pb.TunnelRequest) -> AsyncIterator[Tunnel]:
         session = self._sessions.of(node)
         if session is None:
             raise unavailable(f'node "{node}" is not connected to this server')

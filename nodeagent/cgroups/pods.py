@@ -115,6 +115,10 @@ class PodCgroups:
         growing = limits.memory_bytes == UNLIMITED or limits.memory_bytes > bound
         return files | ({both: text, memory: text} if growing else {memory: text, both: text})
 
+    def pod_path(self, uid: str) -> str:
+        """The pod's own cgroup; it must have been created or adopted."""
+        return self._paths[uid]
+
     def container_path(self, uid: str, container_id: str) -> str:
         """``linux.cgroupsPath`` of one container; the pod must have been created or adopted."""
         return f"{self._paths[uid]}/{container_id}"

@@ -7,21 +7,24 @@ so received and sent are swapped.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from nodeagent.cgroups.details import pressure_directory
 from nodeagent.cgroups.layout import CgroupLayout
 from nodeagent.cgroups.stats import CgroupStats
-from nodeagent.metrics.machine import link_bytes, pressure_stall_s, total_memory_bytes
+from nodeagent.metrics.machine import LinkCounters, link_counters, pressures, total_memory_bytes
 from nodeagent.metrics.sampler import Round, TrackedContainer
 
-_LABELS = ("namespace", "pod", "container", "id", "name", "image")
-_POD_LABELS = ("namespace", "pod", "interface")
+LABELS = ("namespace", "pod", "container", "id", "name", "image")
+_NETWORK_LABELS = ("namespace", "pod", "interface")
 _WAIT_KINDS = {"some": "waiting", "full": "stalled"}
+_NETWORK_SERIES = {"bytes": "bytes", "packets": "packets", "errors": "errors", "dropped": "packets_dropped"}
 _NS_PER_S = 1e9
 
 _CONTAINER_SERIES: tuple[tuple[type[Metric], str, str, Callable[[CgroupStats], float]], ...] = (
@@ -58,6 +61,9 @@ _CONTAINER_SERIES: tuple[tuple[type[Metric], str, str, Callable[[CgroupStats], f
 )
 
 
+Labelled = tuple[tuple[str, ...], CgroupStats]
+
+
 class RoundCollector(Collector):
     """Shows what ``newest`` returns, and the machine."""
 
@@ -69,38 +75,17 @@ class RoundCollector(Collector):
         self._link_of = link_of
 
     def collect(self) -> Iterator[Metric]:
-        yield from _machine()
+        yield from machine_families()
         round_ = self._newest()
         if round_ is not None:
-            yield from _containers(round_)
-            yield from self._traffic(round_)
-            yield from self._pressure(round_)
+            rows = zip(map(labels_of, round_.containers), round_.rows, strict=True)
+            yield from container_families(list(rows))
+            yield from moment_families(round_)
+            pods = {(each.namespace, each.pod): self._link_of(each.pod_uid) for each in round_.containers}
+            yield from network_families(pods)
+            paths = ((labels_of(each), each.cgroup_path) for each in round_.containers)
+            yield from pressure_families(self._layout, paths)
             yield from _node(round_)
-
-    def _traffic(self, round_: Round) -> Iterator[Metric]:
-        received = CounterMetricFamily("container_network_receive_bytes", "Bytes received", labels=_POD_LABELS)
-        sent = CounterMetricFamily("container_network_transmit_bytes", "Bytes sent", labels=_POD_LABELS)
-        links = link_bytes(Path("/proc/thread-self/net/dev").read_text())
-        pods = {(each.namespace, each.pod): each.pod_uid for each in round_.containers}
-        for (namespace, pod), uid in pods.items():
-            counters = links.get(self._link_of(uid))
-            if counters:
-                received.add_metric((namespace, pod, "eth0"), counters[1])
-                sent.add_metric((namespace, pod, "eth0"), counters[0])
-        yield from (received, sent)
-
-    def _pressure(self, round_: Round) -> Iterator[Metric]:
-        """Pressure stall times, which only version 2 keeps for each cgroup."""
-        if self._layout.version != 2:
-            return
-        families: dict[tuple[str, str], CounterMetricFamily] = {}
-        for container in round_.containers:
-            directory = self._layout.directory("cpu", container.cgroup_path)
-            for key, stalled_s in pressure_stall_s(directory, suffix=".pressure").items():
-                name = f"container_pressure_{key[0]}_{_WAIT_KINDS[key[1]]}_seconds"
-                family = families.setdefault(key, CounterMetricFamily(name, "Time tasks waited", labels=_LABELS))
-                family.add_metric(_labels(container), stalled_s)
-        yield from families.values()
 
 
 def registry(
@@ -119,7 +104,8 @@ def exposition(series: CollectorRegistry) -> bytes:
     return generate_latest(series)
 
 
-def _labels(container: TrackedContainer) -> tuple[str, ...]:
+def labels_of(container: TrackedContainer) -> tuple[str, ...]:
+    """The values of ``LABELS``."""
     return (
         container.namespace,
         container.pod,
@@ -130,18 +116,56 @@ def _labels(container: TrackedContainer) -> tuple[str, ...]:
     )
 
 
-def _containers(round_: Round) -> Iterator[Metric]:
-    rows = list(zip(map(_labels, round_.containers), round_.rows, strict=True))
+def container_families(rows: Sequence[Labelled]) -> Iterator[Metric]:
+    """cAdvisor's counters of CPU and memory."""
     for family, name, text, value_of in _CONTAINER_SERIES:
-        yield _family(family, name, text, [(labels, value_of(row)) for labels, row in rows])
-    starts = ((_labels(each), each.start_time_unix_s) for each in round_.containers)
-    yield _family(GaugeMetricFamily, "container_start_time_seconds", "When the container started", starts)
-    seen = ((_labels(each), round_.time_unix_s) for each in round_.containers)
-    yield _family(GaugeMetricFamily, "container_last_seen", "When the container was last sampled", seen)
+        yield family_of(family, name, text, [(labels, value_of(row)) for labels, row in rows])
 
 
-def _family(kind: type[Metric], name: str, text: str, values: Iterable[tuple[tuple[str, ...], float]]) -> Metric:
-    family = kind(name, text, labels=_LABELS)  # type: ignore[call-arg]
+def moment_families(round_: Round) -> Iterator[Metric]:
+    """When containers started, and when they were sampled."""
+    starts = ((labels_of(each), each.start_time_unix_s) for each in round_.containers)
+    yield family_of(GaugeMetricFamily, "container_start_time_seconds", "When the container started", starts)
+    seen = ((labels_of(each), round_.time_unix_s) for each in round_.containers)
+    yield family_of(GaugeMetricFamily, "container_last_seen", "When the container was last sampled", seen)
+
+
+def network_families(links: Mapping[tuple[str, str], str]) -> Iterator[Metric]:
+    """What pods have received and sent, by (namespace, name) with the name of the pod's link on the node."""
+    counters = pod_links(links)
+    for direction, column in (("receive", 0), ("transmit", 1)):
+        for what, name in _NETWORK_SERIES.items():
+            family = CounterMetricFamily(
+                f"container_network_{direction}_{name}", f"Network: {what}, {direction}", labels=_NETWORK_LABELS
+            )
+            for (namespace, pod), each in counters.items():
+                family.add_metric((namespace, pod, "eth0"), getattr(each, what)[column])
+            yield family
+
+
+def pod_links(links: Mapping[Any, str]) -> dict[Any, LinkCounters]:
+    """The counters of pods' links as the pods see them; pods without one are left out."""
+    found = link_counters(Path("/proc/thread-self/net/dev").read_text())
+    return {pod: found[link].swapped() for pod, link in links.items() if link in found}
+
+
+def pressure_families(layout: CgroupLayout, paths: Iterable[tuple[tuple[str, ...], str]]) -> Iterator[Metric]:
+    """Pressure stall times of cgroups, which only the version 2 hierarchy keeps; of a hybrid machine too."""
+    families: dict[tuple[str, str], CounterMetricFamily] = {}
+    for labels, path in paths:
+        directory = pressure_directory(layout, path)
+        if directory is None:
+            return
+        for key, pressure in pressures(directory, suffix=".pressure").items():
+            name = f"container_pressure_{key[0]}_{_WAIT_KINDS[key[1]]}_seconds"
+            family = families.setdefault(key, CounterMetricFamily(name, "Time tasks waited", labels=LABELS))
+            family.add_metric(labels, pressure.total_s)
+    yield from families.values()
+
+
+def family_of(kind: type[Metric], name: str, text: str, values: Iterable[tuple[tuple[str, ...], float]]) -> Metric:
+    """A family of series with the labels of containers."""
+    family = kind(name, text, labels=LABELS)  # type: ignore[call-arg]
     for labels, value in values:
         family.add_metric(labels, value)  # type: ignore[attr-defined]
     return family
@@ -154,9 +178,10 @@ def _node(round_: Round) -> Iterator[Metric]:
     yield GaugeMetricFamily("node_memory_working_set_bytes", "Memory in use on the node", value=working_set)
 
 
-def _machine() -> Iterator[Metric]:
+def machine_families() -> Iterator[Metric]:
+    """Sizes of the machine, and how long its tasks have waited."""
     yield GaugeMetricFamily("machine_cpu_cores", "Processors", value=os.cpu_count() or 1)
     yield GaugeMetricFamily("machine_memory_bytes", "Memory", value=total_memory_bytes())
-    for (resource, kind), stalled_s in pressure_stall_s(Path("/proc/pressure")).items():
+    for (resource, kind), pressure in pressures(Path("/proc/pressure")).items():
         name = f"node_pressure_{resource}_{_WAIT_KINDS[kind]}_seconds"
-        yield CounterMetricFamily(name, "Time tasks of the node waited", value=stalled_s)
+        yield CounterMetricFamily(name, "Time tasks of the node waited", value=pressure.total_s)

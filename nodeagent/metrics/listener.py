@@ -1,4 +1,4 @@
-"""The agent's ``/metrics`` and ``/healthz``, served by a few lines of HTTP/1.1 in the agent's own loop.
+"""The agent's port: its pages, served by a few lines of HTTP/1.1 in the agent's own loop.
 
 It answers a scraper and a liveness check and nothing else; a web server's library would outweigh the agent's sampling.
 """
@@ -6,24 +6,25 @@ It answers a scraper and a liveness check and nothing else; a web server's libra
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
-from collections.abc import Callable
+from http import HTTPStatus
+
+from nodeagent.metrics.pages import TEXT, Answer, Pages
 
 logger = logging.getLogger(__name__)
 
 _HEAD_LIMIT_BYTES = 8192
-_REQUEST_S = 10.0
-_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_REQUEST_S = 30.0
 
 
 class MetricsListener:
-    """Serves what ``scrape`` returns (called in a thread) and 200 on ``/healthz`` while ``healthy`` says so."""
+    """Serves ``pages`` at ``listen`` (``HOST:PORT``)."""
 
-    def __init__(self, listen: str, *, scrape: Callable[[], bytes], healthy: Callable[[], bool]) -> None:
+    def __init__(self, listen: str, pages: Pages) -> None:
         host, _, port = listen.rpartition(":")
         self._host, self._port = host.strip("[]"), int(port)
-        self._scrape = scrape
-        self._healthy = healthy
+        self._pages = pages
         self._server: asyncio.Server | None = None
 
     @property
@@ -47,32 +48,28 @@ class MetricsListener:
         try:
             async with asyncio.timeout(_REQUEST_S):
                 head = await reader.readuntil(b"\r\n\r\n")
-                status, content_type, body = await self._answer(head)
+                answer = await self._answer(head, trusted=_is_local(writer))
                 lines = (
-                    f"HTTP/1.1 {status}",
-                    f"Content-Type: {content_type}",
-                    f"Content-Length: {len(body)}",
+                    f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}",
+                    f"Content-Type: {answer.content_type}",
+                    f"Content-Length: {len(answer.body)}",
                     "Connection: close",
                 )
-                writer.write("\r\n".join((*lines, "", "")).encode() + body)
+                writer.write("\r\n".join((*lines, "", "")).encode() + answer.body)
                 await writer.drain()
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass
         finally:
             writer.close()
 
-    async def _answer(self, head: bytes) -> tuple[str, str, bytes]:
+    async def _answer(self, head: bytes, *, trusted: bool) -> Answer:
         method, target, *_ = (*head.split(b"\r\n", 1)[0].decode("latin-1").split(), "", "")
-        path = target.partition("?")[0]
         if method != "GET":
-            return "405 Method Not Allowed", "text/plain", b"only GET\n"
-        if path == "/healthz":
-            healthy = self._healthy()
-            return ("200 OK" if healthy else "503 Service Unavailable"), "text/plain", b"ok" if healthy else b"not ok\n"
-        if path != "/metrics":
-            return "404 Not Found", "text/plain", b"not found\n"
-        try:
-            return "200 OK", _CONTENT_TYPE, await asyncio.to_thread(self._scrape)
-        except Exception:
-            logger.exception("scrape_failed")
-            return "500 Internal Server Error", "text/plain", b"scrape failed\n"
+            return Answer(405, TEXT, b"only GET\n")
+        return await self._pages.answer(target, trusted=trusted)
+
+
+def _is_local(writer: asyncio.StreamWriter) -> bool:
+    """Whether the caller is a process in the node's own network."""
+    peer = writer.get_extra_info("peername")
+    return bool(peer) and ipaddress.ip_address(peer[0]).is_loopback

@@ -51,8 +51,18 @@ def total_memory_bytes() -> int:
     return memory_bytes(Path("/proc/meminfo").read_text())["MemTotal"]
 
 
-def pressure_stall_s(directory: Path, *, suffix: str = "") -> dict[tuple[str, str], float]:
-    """Seconds that some or all tasks have waited, by (resource, ``some`` or ``full``); empty without PSI.
+@dataclass(frozen=True, slots=True)
+class Pressure:
+    """One line of a pressure file: percentages of the last 10, 60 and 300 seconds, and the time stalled in all."""
+
+    avg10: float
+    avg60: float
+    avg300: float
+    total_s: float
+
+
+def pressures(directory: Path, *, suffix: str = "") -> dict[tuple[str, str], Pressure]:
+    """How long some or all tasks have waited, by (resource, ``some`` or ``full``); empty without PSI.
 
     ``directory`` is /proc/pressure, or a version 2 cgroup with ``suffix`` ``.pressure``.
     """
@@ -63,16 +73,33 @@ def pressure_stall_s(directory: Path, *, suffix: str = "") -> dict[tuple[str, st
         except OSError:
             continue
         for line in lines:
-            kind, _, rest = line.partition(" ")
-            found[resource, kind] = int(rest.rpartition("total=")[2]) / 1e6
+            kind, *figures = line.split()
+            values = [float(figure.partition("=")[2]) for figure in figures]
+            avg10, avg60, avg300 = values[:3] if len(values) == 4 else (0.0, 0.0, 0.0)
+            found[resource, kind] = Pressure(avg10, avg60, avg300, values[-1] / 1e6)
     return found
 
 
-def link_bytes(text: str) -> dict[str, tuple[int, int]]:
-    """Bytes received and sent by every link, from the text of /proc/net/dev."""
+@dataclass(frozen=True, slots=True)
+class LinkCounters:
+    """What a link has carried, each as (received, sent)."""
+
+    bytes: tuple[int, int]
+    packets: tuple[int, int]
+    errors: tuple[int, int]
+    dropped: tuple[int, int]
+
+    def swapped(self) -> LinkCounters:
+        """The same as its other end counts it."""
+        return LinkCounters(self.bytes[::-1], self.packets[::-1], self.errors[::-1], self.dropped[::-1])
+
+
+def link_counters(text: str) -> dict[str, LinkCounters]:
+    """The counters of every link, from the text of /proc/net/dev."""
     found = {}
     for line in text.splitlines()[2:]:
         name, _, figures = line.partition(":")
-        fields = figures.split()
-        found[name.strip()] = (int(fields[0]), int(fields[8]))
+        fields = [int(field) for field in figures.split()]
+        pairs = [(fields[column], fields[column + 8]) for column in range(4)]
+        found[name.strip()] = LinkCounters(*pairs)
     return found

@@ -13,6 +13,7 @@ import logging
 import sys
 import time
 from array import array
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -24,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 PERIOD_S = 1.0
 ROUNDS_PER_WHOLE_READING = 10
+ROUNDS_KEPT = 11
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,17 @@ class Sampler:
         self._containers: tuple[TrackedContainer, ...] = ()
         self._generation = 0
         self._rounds = 0
-        self.newest: Round | None = None
+        self._recent: deque[Round] = deque(maxlen=ROUNDS_KEPT)
+
+    @property
+    def newest(self) -> Round | None:
+        """The last round."""
+        return self._recent[-1] if self._recent else None
+
+    @property
+    def recent(self) -> tuple[Round, ...]:
+        """The rounds of the last ten seconds, oldest first: what rates are told by."""
+        return tuple(self._recent)
 
     def track(self, containers: Sequence[TrackedContainer]) -> None:
         """Sample exactly these from the next round on."""
@@ -109,8 +121,9 @@ class Sampler:
             self._containers = containers
             self._generation += 1
         rows = tuple(self._last[container] for container in containers)
-        self.newest = Round(now_unix_s, self._generation, self._containers, rows, self._machine.read())
-        return self.newest
+        newest = Round(now_unix_s, self._generation, self._containers, rows, self._machine.read())
+        self._recent.append(newest)
+        return newest
 
     async def run(self, on_round: Callable[[Round], None]) -> None:
         """Sample each second until cancelled. Late rounds are not made up for."""

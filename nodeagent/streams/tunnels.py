@@ -18,6 +18,7 @@ from flotilla.api.errors import ApiError, bad_request, internal, not_found
 from flotilla.api.objects import encode, name_of
 from flotilla.api.streams import Chunk, StreamOptions
 from nodeagent.lifecycle import containers_of
+from nodeagent.metrics.pages import Pages
 from nodeagent.pod_worker import PodWorker
 from nodeagent.runtime.containers import Containers
 from nodeagent.streams.attaching import attach
@@ -31,6 +32,7 @@ from protos import dispatcher_pb2_grpc
 logger = logging.getLogger(__name__)
 
 CHUNKS_IN_FLIGHT = 8
+PAGE_FRAME_BYTES = 128 << 10
 
 
 class _TunnelChannels:
@@ -87,8 +89,8 @@ class _TunnelChannels:
 class Tunnels:
     """Serves every kind of tunnel."""
 
-    def __init__(self, worker: Worker, containers: Containers, logs: LogReader) -> None:
-        self._worker, self._containers, self._logs = worker, containers, logs
+    def __init__(self, worker: Worker, containers: Containers, logs: LogReader, pages: Pages) -> None:
+        self._worker, self._containers, self._logs, self._pages = worker, containers, logs, pages
 
     async def serve(self, request: pb.TunnelRequest, channel: Any) -> None:
         """Open the tunnel on a session's channel and serve it to its end, or until the other side leaves."""
@@ -134,8 +136,17 @@ class Tunnels:
                 await attach(self._containers, run, streams=_streams(request.attach.streams), channels=channels)
             case "port_forward":
                 await forward(self._namespace(request.port_forward), request.port_forward.port, channels)
+            case "page":
+                await channels.give_log(self._page(request.page.target))
             case _:
                 raise bad_request("this node's agent does not know the stream that is asked for")
+
+    async def _page(self, target: str) -> AsyncIterator[bytes]:
+        """A page as frames: what it is, then its bytes. The server has asked whether its client may see it."""
+        answer = await self._pages.answer(target, trusted=True)
+        yield encode({"status": answer.status, "contentType": answer.content_type})
+        for start in range(0, len(answer.body), PAGE_FRAME_BYTES):
+            yield answer.body[start : start + PAGE_FRAME_BYTES]
 
     def _pod(self, uid: str, name: str) -> PodWorker:
         worker = self._worker.pod(uid)

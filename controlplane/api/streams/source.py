@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -36,6 +37,9 @@ class StreamSource(Protocol):
     def forward(self, pod: KubeObject, port: int) -> AbstractAsyncContextManager[NodeStream]:
         """Connect to a port of a pod; bytes go on channel 0 and come on channel 1."""
 
+    def page(self, node: str, target: str) -> AsyncIterator[bytes]:
+        """See :class:`controlplane.api.node_proxy.PageSource`."""
+
 
 class NoNodes:
     """The source of a server that no agent can reach."""
@@ -51,4 +55,7 @@ class NoNodes:
         raise unavailable("this server reaches no nodes")
 
     def forward(self, pod: KubeObject, port: int) -> AbstractAsyncContextManager[NodeStream]:
+        raise unavailable("this server reaches no nodes")
+
+    def page(self, node: str, target: str) -> AsyncIterator[bytes]:
         raise unavailable("this server reaches no nodes")

@@ -94,7 +94,7 @@ NODES = Resource(
     columns=node_columns.NODE_COLUMNS,
     strategy=guarded(nodes.STRATEGY),
     short_names=("no",),
-    subresources=("status",),
+    subresources=("status", "proxy"),
 )
 PERSISTENT_VOLUME_CLAIMS = _core(
     plural="persistentvolumeclaims",

@@ -3,28 +3,43 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Mapping
 
 import pytest
 
 from nodeagent.metrics.listener import MetricsListener
+from nodeagent.metrics.pages import EXPOSITION, JSON, Page, Pages
 
 
-def _ask(request: str, *, scrape: Callable[[], bytes] = lambda: b"up 1\n", healthy: bool = True) -> tuple[int, bytes]:
-    async def ask() -> tuple[int, bytes]:
-        listener = MetricsListener("127.0.0.1:0", scrape=scrape, healthy=lambda: healthy)
-        await listener.start()
-        try:
-            reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
-            writer.write(f"{request} HTTP/1.1\r\nHost: node\r\n\r\n".encode())
-            head, _, body = (await reader.read()).partition(b"\r\n\r\n")
-            writer.close()
-            await writer.wait_closed()
-            return int(head.split()[1]), body
-        finally:
-            await listener.stop()
+async def _series(query: Mapping[str, str]) -> bytes:
+    return f"up {query.get('value', '1')}\n".encode()
 
-    return asyncio.run(asyncio.wait_for(ask(), timeout=10))
+
+async def _failing(query: Mapping[str, str]) -> bytes:
+    raise RuntimeError("no cgroup")
+
+
+def _pages(*, healthy: bool = True) -> Pages:
+    table = {
+        "/metrics": Page(EXPOSITION, _series),
+        "/broken": Page(EXPOSITION, _failing),
+        "/pods": Page(JSON, _series, private=True),
+    }
+    return Pages(table, healthy=lambda: healthy)
+
+
+async def _ask(pages: Pages, request: bytes) -> tuple[int, bytes]:
+    listener = MetricsListener("127.0.0.1:0", pages)
+    await listener.start()
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+        writer.write(request)
+        head, _, body = (await asyncio.wait_for(reader.read(), 10)).partition(b"\r\n\r\n")
+        writer.close()
+        await writer.wait_closed()
+        return (int(head.split()[1]), body) if head else (0, b"")
+    finally:
+        await listener.stop()
 
 
 @pytest.mark.parametrize(
@@ -34,19 +49,26 @@ def _ask(request: str, *, scrape: Callable[[], bytes] = lambda: b"up 1\n", healt
         ("GET /healthz?verbose", True, (200, b"ok")),
         ("GET /healthz", False, (503, b"not ok\n")),
         ("GET /metrics", True, (200, b"up 1\n")),
+        ("GET /metrics/?value=2", True, (200, b"up 2\n")),
+        ("GET /pods", True, (200, b"up 1\n")),
         ("GET /pods/x", True, (404, b"not found\n")),
         ("POST /metrics", True, (405, b"only GET\n")),
+        ("GET /broken", True, (500, b"the page could not be made; the agent's log says why\n")),
     ],
 )
-def test_port_answers_by_method_and_path(request_line: str, healthy: bool, answer: tuple[int, bytes]) -> None:
-    """Health follows the agent's state, metrics come from the scrape, and all else is refused."""
-    assert _ask(request_line, healthy=healthy) == answer
+async def test_port_answers_by_method_and_path(request_line: str, healthy: bool, answer: tuple[int, bytes]) -> None:
+    """Health follows the agent's state, a page comes from its maker, and all else is refused."""
+    assert await _ask(_pages(healthy=healthy), f"{request_line} HTTP/1.1\r\nHost: node\r\n\r\n".encode()) == answer
 
 
-def test_failed_scrape_is_a_server_error() -> None:
-    """A scrape that raises is told as a server's error, and the connection is answered."""
+async def test_request_without_end_is_dropped() -> None:
+    """A head that is too long is answered with nothing."""
+    assert await _ask(_pages(), b"x" * 100_000) == (0, b"")
 
-    def fail() -> bytes:
-        raise RuntimeError("no cgroup")
 
-    assert _ask("GET /metrics", scrape=fail) == (500, b"scrape failed\n")
+async def test_private_pages_are_for_the_node_itself() -> None:
+    """What holds whole specs is refused to callers from elsewhere, with the way to it; other pages are not."""
+    refused = await _pages().answer("/pods", trusted=False)
+    assert refused.status == 403
+    assert b"/api/v1/nodes/NODE/proxy/pods" in refused.body
+    assert (await _pages().answer("/metrics", trusted=False)).status == 200

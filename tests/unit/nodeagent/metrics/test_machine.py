@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nodeagent.metrics.machine import MachineReader, link_bytes, memory_bytes, pressure_stall_s
+from nodeagent.metrics.machine import LinkCounters, MachineReader, Pressure, link_counters, memory_bytes, pressures
 
 
 def test_memory_figures() -> None:
@@ -16,18 +16,24 @@ def test_memory_figures() -> None:
 
 
 def test_link_figures() -> None:
-    """Received and sent bytes are found by link, also where a name touches its figures."""
-    text = "Inter-| Receive\n face |bytes\n    lo: 10 1 0 0 0 0 0 0 20 1\nflt0:30 0 0 0 0 0 0 0 40 0\n"
-    assert link_bytes(text) == {"lo": (10, 20), "flt0": (30, 40)}
+    """What was received and sent is found by link, also where a name touches its figures; ends see it the other way."""
+    text = "Inter-|\n face |\n    lo: 10 1 2 3 0 0 0 0 20 4 5 6 0 0 0 0\nflt0:30 0 0 0 0 0 0 0 40 0 0 0 0 0 0 0\n"
+    found = link_counters(text)
+    assert found["lo"] == LinkCounters((10, 20), (1, 4), (2, 5), (3, 6))
+    assert found["lo"].swapped() == LinkCounters((20, 10), (4, 1), (5, 2), (6, 3))
+    assert found["flt0"].bytes == (30, 40)
 
 
 def test_pressure(tmp_path: Path) -> None:
-    """Stall times are seconds; a kernel without them gives none."""
+    """Averages are percentages and stall times seconds; a kernel without them gives none."""
     (tmp_path / "cpu.pressure").write_text(
-        "some avg10=0.00 avg60=0.00 avg300=0.00 total=2500000\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=500000\n"
+        "some avg10=1.50 avg60=0.25 avg300=0.00 total=2500000\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=500000\n"
     )
-    assert pressure_stall_s(tmp_path, suffix=".pressure") == {("cpu", "some"): 2.5, ("cpu", "full"): 0.5}
-    assert pressure_stall_s(tmp_path / "none") == {}
+    assert pressures(tmp_path, suffix=".pressure") == {
+        ("cpu", "some"): Pressure(1.5, 0.25, 0.0, 2.5),
+        ("cpu", "full"): Pressure(0.0, 0.0, 0.0, 0.5),
+    }
+    assert pressures(tmp_path / "none") == {}
 
 
 def test_this_machine() -> None:

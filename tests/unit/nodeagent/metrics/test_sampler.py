@@ -12,7 +12,6 @@ import pytest
 
 from nodeagent.cgroups.layout import CgroupLayout
 from nodeagent.metrics.exposition import exposition, registry
-from nodeagent.metrics.listener import MetricsListener
 from nodeagent.metrics.sampler import ROUNDS_PER_WHOLE_READING, Round, Sampler, TrackedContainer
 
 WEB = TrackedContainer(
@@ -151,7 +150,8 @@ def test_exposition(sampler: Sampler, layout: CgroupLayout, tmp_path: Path) -> N
         "container_pressure_cpu_waiting_seconds_total": "3.0",
     }.items():
         assert f"\n{name}{{{labels}}} {value}\n" in text
-    assert '\ncontainer_network_receive_bytes_total{interface="eth0",namespace="default",pod="web"} ' in text
+    for name in ("receive_bytes", "transmit_packets", "receive_errors", "transmit_packets_dropped"):
+        assert f'\ncontainer_network_{name}_total{{interface="eth0",namespace="default",pod="web"}} ' in text
     for name in ("machine_cpu_cores", "machine_memory_bytes", "node_cpu_usage_seconds_total", "process_open_fds"):
         assert f"\n{name} " in text
 
@@ -161,37 +161,3 @@ def test_exposition_before_the_first_round(layout: CgroupLayout) -> None:
     text = exposition(registry(lambda: None, layout, link_of=str)).decode()
     assert "machine_memory_bytes" in text
     assert "container_" not in text
-
-
-async def ask(port: int, request: bytes) -> bytes:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(request)
-    answer = await asyncio.wait_for(reader.read(), 5)
-    writer.close()
-    await writer.wait_closed()
-    return answer
-
-
-async def test_listener() -> None:
-    """The listener answers scrapes and health checks, refuses the rest, and survives a failing scrape."""
-    healthy, body = True, b"series 1\n"
-
-    def scrape() -> bytes:
-        if not body:
-            raise OSError("nothing to show")
-        return body
-
-    listener = MetricsListener("127.0.0.1:0", scrape=scrape, healthy=lambda: healthy)
-    await listener.start()
-    answer = await ask(listener.port, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
-    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
-    assert answer.endswith(b"\r\n\r\nseries 1\n")
-    assert (await ask(listener.port, b"GET /healthz HTTP/1.1\r\n\r\n")).endswith(b"ok")
-    healthy = False
-    assert b" 503 " in await ask(listener.port, b"GET /healthz HTTP/1.1\r\n\r\n")
-    assert b" 404 " in await ask(listener.port, b"GET /other HTTP/1.1\r\n\r\n")
-    assert b" 405 " in await ask(listener.port, b"POST /metrics HTTP/1.1\r\n\r\n")
-    assert await ask(listener.port, b"x" * 100_000) == b""
-    body = b""
-    assert b" 500 " in await ask(listener.port, b"GET /metrics HTTP/1.1\r\n\r\n")
-    await listener.stop()
