@@ -61,9 +61,9 @@ def bind(source: Path | int, target: Path, *, users: PodUsers | None, propagate:
         os.close(tree)
 
 
-def require_mappable(path: Path, namespace: int) -> None:
-    """Raise OSError if what is mounted at or below ``path`` can't be mounted as other users'."""
-    tree = _clone(path)
+def require_mappable(path: Path, namespace: int, *, with_mounts: bool) -> None:
+    """Raise OSError if ``path``, ``with_mounts`` also what is mounted below it, can't be mounted as other users'."""
+    tree = _clone(path, recursive=with_mounts)
     try:
         _set(tree, namespace, private=True)
     finally:
@@ -78,8 +78,8 @@ def unbind(target: Path) -> None:
             raise OSError(number, os.strerror(number), str(target))
 
 
-def _clone(source: Path | int) -> int:
-    flags = _OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC | _AT_RECURSIVE
+def _clone(source: Path | int, *, recursive: bool = True) -> int:
+    flags = _OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC | (_AT_RECURSIVE if recursive else 0)
     if isinstance(source, int):
         return _call(_OPEN_TREE, source, b"", flags | _AT_EMPTY_PATH)
     return _call(_OPEN_TREE, _AT_FDCWD, os.fsencode(source), flags, path=source)

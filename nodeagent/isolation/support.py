@@ -47,7 +47,7 @@ class NodeSupport:
 
     def volume_problem(self, path: Path) -> str:
         """Why owners can't be translated in what is mounted at or below ``path``."""
-        return _mapping_problem(path, self._namespace)
+        return _mapping_problem(path, self._namespace, with_mounts=True)
 
     def _try_out(self) -> str:
         if problem := _closed_directory(self._data_dir / "rootfs"):
@@ -58,7 +58,8 @@ class NodeSupport:
         except OSError as error:
             return str(error.strerror)
         for directory in (self._run_dir, self._data_dir):
-            if problem := _mapping_problem(directory, self._namespace):
+            # What pods of an agent before have mounted below (namespaces, root file systems) is nothing to translate.
+            if problem := _mapping_problem(directory, self._namespace, with_mounts=False):
                 return problem
         return self._overlay_problem() or _system_problem()
 
@@ -86,9 +87,9 @@ def _closed_directory(directory: Path) -> str:
     return ""
 
 
-def _mapping_problem(path: Path, namespace: int) -> str:
+def _mapping_problem(path: Path, namespace: int, *, with_mounts: bool) -> str:
     try:
-        require_mappable(path, namespace)
+        require_mappable(path, namespace, with_mounts=with_mounts)
     except OSError as error:
         if error.errno != errno.EINVAL:
             return f"{path}: {error.strerror}"

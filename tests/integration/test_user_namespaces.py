@@ -171,6 +171,16 @@ async def test_a_restarted_agent_keeps_the_range(bench: Bench) -> None:
     assert user_namespace_of(pid_of(second, adopted)) == namespace
 
 
+async def test_a_restarted_agent_gives_new_pods_users_too(bench: Bench) -> None:
+    """What running pods have mounted below the node's directories says nothing against users of a new pod's own."""
+    first = bench.node()
+    await ready(first, pod_of("sleep 1000"))
+    await first.stop()
+    second = bench.node()
+    worker = await ready(second, pod_of("sleep 1000", name="later"))
+    assert first_id(worker) and warnings(second) == []
+
+
 async def test_volumes_have_the_owners_that_the_container_sees(bench: Bench) -> None:
     """Files of objects are root's and the fsGroup's, what is written has container ids on disk, updates arrive."""
     node, objects = with_volumes(bench)
