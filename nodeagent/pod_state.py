@@ -133,7 +133,10 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class PodRecord:
-    """The state of one pod on disk. ``pod`` is the object as last assigned; ``status`` as last reported."""
+    """The state of one pod on disk. ``pod`` is the object as last assigned; ``status`` as last reported.
+
+    ``released``: nothing of its sandbox is left.
+    """
 
     pod: KubeObject
     boot_id: str
@@ -143,6 +146,7 @@ class PodRecord:
     containers: dict[str, ContainerRecord] = field(default_factory=dict)
     stop: Stop | None = None
     status: KubeObject = field(default_factory=dict)
+    released: bool = False
 
 
 @dataclass(frozen=True, slots=True)

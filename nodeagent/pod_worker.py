@@ -56,7 +56,7 @@ def restored(record: PodRecord, boot_id: str) -> PodState:
         state.sandbox, state.sandbox_phase = record.sandbox, "ready" if record.sandbox else "absent"
     else:
         _forget_boot(record, state)
-    if record.status.get("phase") in FINAL_PHASES and record.sandbox is None:
+    if record.released:
         state.sandbox_phase = "released"
     return state
 
@@ -185,11 +185,12 @@ class PodWorker:
             pod=self._pod,
             boot_id=self._context.boot_id,
             start_time_unix_s=self._state.start_time_unix_s,
-            sandbox=self._state.sandbox if self._state.sandbox_phase == "ready" else None,
+            sandbox=self._state.sandbox if self._state.sandbox_phase in ("ready", "releasing") else None,
             initialized=self._state.initialized,
             containers={name: each.record for name, each in self._state.containers.items()},
             stop=self._state.stop,
             status=self._status,
+            released=self._state.sandbox_phase == "released",
         )
 
     def save(self) -> None:
@@ -348,6 +349,7 @@ class PodWorker:
             state.sandbox_phase = "ready"
         else:
             state.sandbox_phase = "released"
+            self.save()
         self._wake.set()
 
     async def _refresh_volumes(self) -> None:
