@@ -12,20 +12,21 @@ import logging
 import os
 import stat
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from flotilla.api.objects import KubeObject, name_of, namespace_of, uid_of
 from flotilla.api.workloads import qos_class
 from nodeagent.cgroups import PodCgroups
 from nodeagent.cgroups.limits import container_limits, oci_resources, oom_score_adjust
 from nodeagent.container_mounts import pod_file_mounts, shared_memory_mounts, termination_mount, volume_mounts
-from nodeagent.images.auth import RegistryAuth, registry_auths
+from nodeagent.image_pulls import ImagePuller, Images
 from nodeagent.images.image import Image, ImagePullError
 from nodeagent.images.rootfs import mount_rootfs, unmount_rootfs
+from nodeagent.images.store import PullPolicy
 from nodeagent.lifecycle import resources_of
 from nodeagent.logs import ROTATED_SUFFIX
 from nodeagent.pod_events import EventSink, pod_event
@@ -33,7 +34,6 @@ from nodeagent.pod_files import host_name
 from nodeagent.pod_state import Run, Sandbox
 from nodeagent.runtime.containers import Containers, NewContainer
 from nodeagent.runtime.errors import ContainerConfigError
-from nodeagent.runtime.oci import ContainerRuntimeError
 from nodeagent.runtime.mount_points import make_linked_places
 from nodeagent.runtime.processes import ProcessIdentity, lowest_oom_score
 from nodeagent.runtime.programs import has_small_programs
@@ -61,11 +61,6 @@ from nodeagent.volumes.payload import AssignedObjects
 
 logger = logging.getLogger(__name__)
 
-# An image that is there is there at once; what takes longer is being pulled.
-PRESENT_WITHIN_S = 0.1
-
-PullPolicy = Literal["Always", "IfNotPresent", "Never"]
-
 
 class StartRefusedError(Exception):
     """A container could not be started: ``reason`` as a waiting container shows it, ``message`` for the user.
@@ -76,12 +71,6 @@ class StartRefusedError(Exception):
     def __init__(self, reason: str, message: str, *, run: Run | None = None, exit_code: int = 128) -> None:
         super().__init__(message)
         self.reason, self.message, self.run, self.exit_code = reason, message, run, exit_code
-
-
-class Images(Protocol):
-    """The node's images."""
-
-    async def ensure(self, reference: str, *, policy: PullPolicy, auths: Sequence[RegistryAuth] = ()) -> Image: ...
 
 
 class EnvironmentSource(Protocol):
@@ -133,34 +122,19 @@ class ContainerStarter:
         events: EventSink,
         in_flight: int = 6,
     ) -> None:
-        self._data_dir, self._images, self._containers = data_dir, images, containers
+        self._data_dir, self._containers = data_dir, containers
+        self._puller = ImagePuller(images, objects, events)
         self._cgroups, self._sandboxes, self._objects = cgroups, sandboxes, objects
         self._environment, self._node, self._executor, self._events = environment, node, executor, events
         self._slots = asyncio.Semaphore(in_flight)
 
     async def pull(self, pod: KubeObject, container: KubeObject) -> Image:
         """The container's image, present on the node. Raises StartRefusedError."""
-        reference = container["image"]
         policy: PullPolicy = container.get("imagePullPolicy") or "IfNotPresent"
-        began = time.monotonic()
-        pulling = asyncio.ensure_future(self._images.ensure(reference, policy=policy, auths=self._auths(pod)))
         try:
-            done, _ = await asyncio.wait((pulling,), timeout=PRESENT_WITHIN_S)
-            if not done:
-                self._event(pod, container, "Normal", "Pulling", f'Pulling image "{reference}"')
-            image = await pulling
+            return await self._puller.pull(pod, container["image"], policy=policy, container=container["name"])
         except ImagePullError as error:
-            self._event(pod, container, "Warning", "Failed", f'Failed to pull image "{reference}": {error.message}')
-            self._event(pod, container, "Warning", "Failed", f"Error: {error.reason}")
             raise StartRefusedError(error.reason, error.message) from error
-        finally:
-            pulling.cancel()
-        took_s = time.monotonic() - began
-        present = f'Container image "{reference}" already present on machine'
-        pulled = f'Successfully pulled image "{reference}" in {took_s:.3f}s. Image size: {image.size_bytes} bytes.'
-        quick = policy == "Never" or (policy == "IfNotPresent" and took_s < PRESENT_WITHIN_S)
-        self._event(pod, container, "Normal", "Pulled", present if quick else pulled)
-        return image
 
     async def start(self, order: Order, image: Image, *, announce: Callable[[Run], None]) -> Run:
         """Create and start one run; ``announce`` is called with it before anything of it exists.
@@ -171,7 +145,7 @@ class ContainerStarter:
             id=os.urandom(32).hex(),
             attempt=order.attempt,
             image=order.container["image"],
-            image_id=image.id,
+            image_id=image.name_by_digest(order.container["image"]),
             created_unix_s=time.time(),
             stop_signal=(order.container.get("lifecycle") or {}).get("stopSignal") or image.config.stop_signal,
             resources=resources_of(order.container),
@@ -243,13 +217,6 @@ class ContainerStarter:
         log = self.log_path(pod, container, attempt)
         for file in (log, log.with_name(log.name + ROTATED_SUFFIX), self.termination_file(pod, container, attempt)):
             file.unlink(missing_ok=True)
-
-    def _auths(self, pod: KubeObject) -> list[RegistryAuth]:
-        auths: list[RegistryAuth] = []
-        for reference in pod["spec"].get("imagePullSecrets") or ():
-            secret = self._objects.secret(namespace_of(pod), reference.get("name") or "")
-            auths.extend(registry_auths(secret) if secret is not None else ())
-        return auths
 
     def _event(self, pod: KubeObject, container: KubeObject, type_: str, reason: str, message: str) -> None:
         self._events(pod_event(pod, type_, reason, message, container=container["name"]))

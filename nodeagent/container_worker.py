@@ -26,7 +26,7 @@ from nodeagent.monitor import Monitor
 from nodeagent.pod_context import PodContext
 from nodeagent.pod_events import pod_event
 from nodeagent.pod_state import ContainerRecord, ContainerState, Ended, PodState, ResizeProblem, Run, Waiting
-from nodeagent.pod_status import START_ERROR
+from nodeagent.pod_status import BACKING_OFF, START_ERROR
 from nodeagent.restarts import failures_after, pull_delay_s, restart_delay_s, retry_delay_s
 from nodeagent.runtime.exits import ContainerExit
 from nodeagent.runtime.oci import ContainerRuntimeError
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 MINIMUM_GRACE_AFTER_HOOK_S = 2.0
 RESIZE_RETRY_S = 3.0
-_PULL_REASONS = ("ErrImagePull", "ErrImageNeverPull", "InvalidImageName", "RegistryUnavailable")
+_PULL_REASONS = (*BACKING_OFF, "ErrImageNeverPull", "InvalidImageName")
 
 
 class PodHandle(Protocol):
@@ -155,8 +155,9 @@ class ContainerWorker:
             delay_s = pull_delay_s(refusals) if refusal.reason in _PULL_REASONS else retry_delay_s(refusals)
             waiting = Waiting(refusal.reason, refusal.message, now)
             state.record = replace(before, refusals=refusals, retry_at_unix_s=now + delay_s, waiting=waiting)
-            if refusal.reason == "ErrImagePull":
+            if refusal.reason in BACKING_OFF:
                 self.event("Normal", "BackOff", f'Back-off pulling image "{self._container["image"]}"')
+                self.event("Warning", "Failed", "Error: ImagePullBackOff")
         if refusal.run is not None:
             self._handle.spawn(self._remove(refusal.run.id, force=True))
 

@@ -29,6 +29,8 @@ from nodeagent.pod_state import ContainerState, Ended, PodState, Run
 from nodeagent.restarts import restart_delay_s
 
 IMAGE_BACK_OFF_AFTER_S = 1.0
+# Failed pulls that are told as a back-off until they are tried again.
+BACKING_OFF = ("ErrImagePull", "SignatureValidationFailed")
 START_ERROR = "StartError"
 
 
@@ -78,7 +80,7 @@ def next_change_unix_s(pod: Mapping[str, Any], state: PodState, now: float) -> f
     moments = [
         each.record.waiting.since_unix_s + IMAGE_BACK_OFF_AFTER_S
         for each in state.containers.values()
-        if each.record.waiting is not None and each.record.waiting.reason == "ErrImagePull"
+        if each.record.waiting is not None and each.record.waiting.reason in BACKING_OFF
     ]
     return min((moment for moment in moments if moment > now), default=None)
 
@@ -185,7 +187,7 @@ def _restarts(state: ContainerState) -> int:
 def _pull_waiting(container: Mapping[str, Any], state: ContainerState, now: float) -> KubeObject:
     waiting = state.record.waiting
     assert waiting is not None
-    if waiting.reason == "ErrImagePull" and now >= waiting.since_unix_s + IMAGE_BACK_OFF_AFTER_S:
+    if waiting.reason in BACKING_OFF and now >= waiting.since_unix_s + IMAGE_BACK_OFF_AFTER_S:
         message = f'Back-off pulling image "{container["image"]}": {waiting.reason}: {waiting.message}'
         return {"reason": "ImagePullBackOff", "message": message}
     return {"reason": waiting.reason, "message": waiting.message}

@@ -2,13 +2,15 @@
 
 The first restart is immediate: most crashes are single. Then the delay doubles from 1 s to 60 s, counted from the end
 of the run, and a run of ten minutes makes the next crash a first one again (Kubernetes: from 10 s to 300 s).
-Failed pulls and failed preparations repeat with the same doubling, without an immediate first retry.
+Failed preparations repeat with the same doubling, without an immediate first retry. Failed pulls have the kubelet's
+delays, from 10 s to 300 s: registries count who asks them, and lock out who asks too often.
 """
 
 from __future__ import annotations
 
 FIRST_DELAY_S = 1.0
 LONGEST_DELAY_S = 60.0
+FIRST_PULL_DELAY_S = 10.0
 LONGEST_PULL_DELAY_S = 300.0
 RESET_AFTER_S = 600.0
 
@@ -32,7 +34,7 @@ def retry_delay_s(failures: int) -> float:
 
 def pull_delay_s(failures: int) -> float:
     """The delay before pulling again after the given number of failed pulls (1 or more)."""
-    return _doubled(failures, LONGEST_PULL_DELAY_S)
+    return min(LONGEST_PULL_DELAY_S, FIRST_PULL_DELAY_S * _doubled(failures - 1, LONGEST_PULL_DELAY_S))
 
 
 def _doubled(times: int, longest_s: float) -> float:

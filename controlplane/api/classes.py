@@ -1,9 +1,10 @@
 """What the classes of a cluster add to new objects, and which objects they refuse: decided where the classes are known.
 
-A pod gets the number of its PriorityClass, and from its RuntimeClass what the runtime costs and where it is installed;
-an Ingress and a volume claim that name no class get the default one; a certificate request says who made it. The rules
-and the words are those of Kubernetes' admission plug-ins Priority, RuntimeClass, DefaultIngressClass,
-DefaultStorageClass and CertificateSubjectRestriction.
+A pod gets the number of its PriorityClass, from its RuntimeClass what the runtime costs and where it is installed, and
+its ServiceAccount's pull secrets where it names none; an Ingress and a volume claim that name no class get the default
+one; a certificate request says who made it. The rules and the words are those of Kubernetes' admission plug-ins
+Priority, RuntimeClass, DefaultIngressClass, DefaultStorageClass and CertificateSubjectRestriction, and the part of
+ServiceAccount that is about images.
 """
 
 from __future__ import annotations
@@ -33,10 +34,12 @@ from flotilla.api.resources import (
     PODS,
     PRIORITY_CLASSES,
     RUNTIME_CLASSES,
+    SERVICE_ACCOUNTS,
     STORAGE_CLASSES,
 )
 
 _CLAIM_ANNOTATION = "volume.beta.kubernetes.io/storage-class"
+_MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
 _PRIORITY_FIELDS = {"priority": "integer value of priority", "preemptionPolicy": "string value of PreemptionPolicy"}
 _SYSTEM = {name: system_class(name, priority, why) for name, priority, why in SYSTEM_CLASSES}
 
@@ -61,6 +64,7 @@ class Classes:
         if resource is PODS:
             self._prioritize(obj)
             self._place_on_runtime(obj)
+            self._pull_as_account(obj)
         elif resource is INGRESSES:
             self._default_ingress(obj)
         elif resource is PERSISTENT_VOLUME_CLAIMS:
@@ -135,6 +139,20 @@ class Classes:
             why = "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead"
             raise _refused(PODS, pod, why)
         _schedule_as(pod, (chosen or {}).get("scheduling") or {})
+
+    def _account(self, pod: Mapping[str, Any]) -> KubeObject | None:
+        metadata = pod.get("metadata") or {}
+        name = pod["spec"].get("serviceAccountName") or ""
+        entry = self._cache.get(SERVICE_ACCOUNTS, metadata.get("namespace") or "", name)
+        return entry.obj if entry is not None else None
+
+    def _pull_as_account(self, pod: KubeObject) -> None:
+        """The account's pull secrets for a pod without any; a mirror of a static pod is what its node runs already."""
+        if pod["spec"].get("imagePullSecrets") or _MIRROR_ANNOTATION in annotations_of(pod):
+            return
+        secrets = (self._account(pod) or {}).get("imagePullSecrets")
+        if secrets:
+            pod["spec"]["imagePullSecrets"] = [dict(secret) for secret in secrets]
 
     def _default_ingress(self, ingress: KubeObject) -> None:
         spec = ingress.setdefault("spec", {})

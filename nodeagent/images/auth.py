@@ -1,7 +1,9 @@
 """Registry credentials from pull secrets, matched to repositories as the kubelet matches them.
 
-A pull is tried with each matching credential in turn, most specific first, so that one wrong secret among several
-does not hide the right one.
+A key is a host with optional port and path. Each label of its host may hold ``*`` and ``?`` and stands for one label;
+ports must be equal; the path is a plain prefix of the repository's (Kubernetes, "Interpretation of config.json"). A
+pull is tried with each matching credential in turn, in reverse order of their keys, so that a longer path comes before
+a shorter one, and one wrong secret among several does not hide the right one.
 """
 
 from __future__ import annotations
@@ -56,25 +58,27 @@ def _auth(registry: str, entry: object) -> RegistryAuth | None:
 
 
 def matching_auths(auths: Sequence[RegistryAuth], reference: Reference) -> list[RegistryAuth]:
-    """Those of ``auths`` that cover ``reference``, the longest path first."""
+    """Those of ``auths`` that cover ``reference``, in the order to try them."""
     covering = [auth for auth in auths if _covers(_normalized(auth.registry), reference)]
-    return sorted(covering, key=lambda auth: len(_normalized(auth.registry)), reverse=True)
+    return sorted(covering, key=lambda auth: _normalized(auth.registry), reverse=True)
 
 
 def _normalized(registry: str) -> str:
     bare = registry.partition("://")[2] or registry
-    bare = bare.rstrip("/")
-    for suffix in ("/v1", "/v2"):
-        bare = bare.removesuffix(suffix)
-    host, slash, path = bare.partition("/")
-    return ("docker.io" if host in {"index.docker.io", "registry-1.docker.io"} else host) + slash + path
+    host, _, path = bare.partition("/")
+    for version in ("v1", "v2"):
+        if path == version or path.startswith(f"{version}/"):
+            path = path[len(version) + 1 :]
+    host = "docker.io" if host in {"index.docker.io", "registry-1.docker.io"} else host
+    return f"{host}/{path}" if path.strip("/") else host
 
 
 def _covers(pattern: str, reference: Reference) -> bool:
     host, _, path = pattern.partition("/")
-    pattern_labels, labels = host.split("."), reference.domain.split(".")
-    if len(pattern_labels) != len(labels):
+    (name, _, port), (wanted, _, wanted_port) = host.partition(":"), reference.domain.partition(":")
+    pattern_labels, labels = name.split("."), wanted.split(".")
+    if port != wanted_port or len(pattern_labels) != len(labels):
         return False
     if not all(fnmatchcase(label, part) for label, part in zip(labels, pattern_labels, strict=True)):
         return False
-    return not path or reference.path == path or reference.path.startswith(f"{path}/")
+    return reference.path.startswith(path)

@@ -67,3 +67,14 @@ class Image:
     pinned: bool = False
     stored_unix_s: float = 0.0
     pulled: PullTime | None = None
+
+    def name_by_digest(self, reference: str) -> str:
+        """The ``imageID`` of a container that asked for ``reference``: the content by its registry's digest.
+
+        The image's id where the image came from no registry.
+        """
+        repository = reference.partition("@")[0]
+        same = (
+            name for name in self.repo_digests if name.partition("@")[0] in (repository, repository.rpartition(":")[0])
+        )
+        return next(same, self.repo_digests[0] if self.repo_digests else self.id)

@@ -17,7 +17,8 @@ from typing import Any, cast
 
 from flotilla.api.objects import KubeObject
 from nodeagent.cgroups import PodCgroups, detect
-from nodeagent.container_starter import ContainerStarter, Images, NodeFacts
+from nodeagent.container_starter import ContainerStarter, NodeFacts
+from nodeagent.image_pulls import Images
 from nodeagent.images.auth import RegistryAuth
 from nodeagent.images.image import Image, ImageConfig, ImagePullError
 from nodeagent.images.rootfs import unmount_rootfs

@@ -50,6 +50,17 @@ async def test_a_pod_gets_the_priority_of_its_class(api: Any) -> None:
     assert (updated.status, updated.body["spec"]["priority"]) == (200, 1000)
 
 
+async def test_a_pod_gets_the_pull_secrets_of_its_account(api: Any) -> None:
+    """A pod that names no pull secret has those of its ServiceAccount, and keeps its own where it names one."""
+    account = {"metadata": {"name": "puller"}, "imagePullSecrets": [{"name": "of-account"}]}
+    await make(api, PODS.replace("/pods", "/serviceaccounts"), account)
+    made = await make(api, PODS, pod("a", serviceAccountName="puller"))
+    assert made["spec"]["imagePullSecrets"] == [{"name": "of-account"}]
+    own = await make(api, PODS, pod("b", serviceAccountName="puller", imagePullSecrets=[{"name": "own"}]))
+    assert own["spec"]["imagePullSecrets"] == [{"name": "own"}]
+    assert "imagePullSecrets" not in (await make(api, PODS, pod("c")))["spec"]
+
+
 async def test_priorities_that_are_refused(api: Any) -> None:
     """Neither an unknown class nor a number of one's own gets a pod in."""
     unknown = await api.post(PODS, pod("a", priorityClassName="none"))

@@ -26,5 +26,5 @@ def test_preparations_never_retry_at_once(failures: int, delay: float) -> None:
 
 
 def test_pulls_are_patient() -> None:
-    """A registry is asked every five minutes at most once something keeps failing."""
-    assert [pull_delay_s(failures) for failures in (1, 2, 9, 100)] == [2, 4, 300, 300]
+    """Pulls are repeated after 10, 20, 40 ... 300 seconds, as the kubelet does."""
+    assert [pull_delay_s(failures) for failures in (1, 2, 3, 5, 6, 100)] == [10, 20, 40, 160, 300, 300]
