@@ -35,6 +35,7 @@ from nodeagent.pod_state import Run, Sandbox
 from nodeagent.runtime.containers import Containers, NewContainer
 from nodeagent.runtime.errors import ContainerConfigError
 from nodeagent.runtime.mount_points import make_linked_places
+from nodeagent.runtime.oci import ContainerRuntimeError
 from nodeagent.runtime.processes import ProcessIdentity, lowest_oom_score
 from nodeagent.runtime.programs import has_small_programs
 from nodeagent.runtime.security import (
@@ -209,8 +210,6 @@ class ContainerStarter:
     def termination_file(self, pod: Mapping[str, Any], container: str, attempt: int) -> Path:
         """The file for a run's termination message."""
         return self._data_dir / "pods" / uid_of(pod) / "termination" / container / str(attempt)
-        mounts = self._mounts(pod, container, run, environment, binds)
-        make_linked_places(rootfs, mounts, owner=order.sandbox.users.first_id if order.sandbox.users else 0)
 
     def discard_files(self, pod: Mapping[str, Any], container: str, attempt: int) -> None:
         """Remove the log and the termination message of a run that nobody can ask for any more."""
@@ -236,6 +235,8 @@ class ContainerStarter:
         user = resolve_user(rootfs, image.config.user, pod_context, context)
         if order.sandbox.users is not None:
             require_mapped(user)
+        mounts = self._mounts(pod, container, run, environment, binds)
+        make_linked_places(rootfs, mounts, owner=order.sandbox.users.first_id if order.sandbox.users else 0)
         request = BundleRequest(
             pod=pod,
             container=container,
