@@ -40,9 +40,9 @@ from nodeagent.volumes.mounts import unmount_below
 from nodeagent.volumes.payload import AssignedObjects
 
 DEADLINE_S = 15.0
-
 # The runtime that all tests of the agent's pod side use: auto, crun or runc.
 RUNTIME = cast("RuntimeName", os.environ.get("FLOTILLA_TEST_RUNTIME", "auto"))
+
 
 @dataclass(frozen=True)
 class OneImage:
@@ -147,8 +147,8 @@ class Node:
         user_namespaces: UserNamespaceMode = "auto",
         images: Images | None = None,
         objects: AssignedObjects | None = None,
-    ) -> None:
         runtime: RuntimeName = RUNTIME,
+    ) -> None:
         run_dir, data_dir = directory / "run", directory / "data"
         data_dir.mkdir(exist_ok=True)
         self.reports = Reports()
@@ -162,8 +162,8 @@ class Node:
             cgroups=cgroups,
             volumes=volumes or NoVolumes(),
             users=UserChoice(user_namespaces, NodeSupport(data_dir, run_dir)),
-        )
             bind_all=runtimes.apart,
+        )
         sandboxes.network = Islands(run_dir)
         starter = ContainerStarter(
             data_dir,
