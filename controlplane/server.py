@@ -21,9 +21,11 @@ from controlplane.api.authn import CertificateAuthenticator
 from controlplane.api.authz import GroupAuthorizer
 from controlplane.api.bootstrap import keep_bootstrapped
 from controlplane.api.operations import Operations
+from controlplane.api.routes import no_autoscaler
 from controlplane.api.server import ApiServer, ServerTls
 from controlplane.api.service_addresses import ServiceAddresses
 from controlplane.autoscaler import build_autoscaler
+from controlplane.autoscaler.controller import Autoscaler
 from controlplane.autoscaler.described_metrics import DescribedMetrics
 from controlplane.autoscaler.figures import Figures
 from controlplane.autoscaler.prometheus import PrometheusQueries
@@ -41,6 +43,7 @@ from controlplane.store.compaction import Compactor
 from controlplane.store.encryption import EncryptingStore, Keyring
 from controlplane.store.etcd import EtcdStore, EtcdTls
 from controlplane.store.store import StoreError
+from flotilla.api.objects import KubeObject
 from flotilla.api.registry import REGISTRY
 
 logger = logging.getLogger(__name__)
@@ -93,6 +96,7 @@ class Server:
             ledger=self._operations.ledger,
         )
         self._figures = Figures(queries=PrometheusQueries(settings.prometheus))
+        self._autoscaler: Autoscaler | None = None
         self._recorder = EventRecorder(self._operations, self._cache, component="flotilla")
         self._dispatcher = DispatcherServer(
             self._cache,
@@ -114,6 +118,7 @@ class Server:
             streams=self._dispatcher.tunnels,
             metrics=ResourceMetrics(self._cache, self._figures.samples),
             described=DescribedMetrics(self._cache, self._figures),
+            explain=self._explain,
         )
 
     async def drain(self) -> None:
@@ -180,6 +185,11 @@ class Server:
             if isinstance(results[0], Exception):
                 raise results[0]
 
+    def _explain(self, namespace: str, name: str) -> KubeObject:
+        if self._autoscaler is None or not self._election.is_leader:
+            return no_autoscaler(namespace, name)
+        return self._autoscaler.explain(namespace, name)
+
     async def _run_leader_parts(self) -> None:
         controllers = build_controllers(
             self._cache,
@@ -192,7 +202,7 @@ class Server:
             signer=self._pki.sign_client_request,
         )
         scheduler = Scheduler(self._cache, self._fenced, self._recorder)
-        autoscaler = build_autoscaler(self._cache, self._fenced, self._recorder, self._figures)
+        self._autoscaler = autoscaler = build_autoscaler(self._cache, self._fenced, self._recorder, self._figures)
         async with asyncio.TaskGroup() as tasks:
             for part in (*controllers, scheduler, autoscaler):
                 tasks.create_task(part.run(), name=part.name)

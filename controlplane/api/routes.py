@@ -36,14 +36,24 @@ from controlplane.api.version import version_info
 from controlplane.api.watch import Watches
 from controlplane.api.writes import Writes
 from controlplane.store.cache import Cache
-from flotilla.api.errors import method_not_allowed
-from flotilla.api.objects import encode
+from flotilla.api.errors import method_not_allowed, unavailable
+from flotilla.api.objects import KubeObject, encode
 from flotilla.api.registry import Registry, Resource
 
 OBJECTS_A_SEAT = 200
+EXPLAINED = "/autoscaling/why"
 _PARTS = ("approval", "ephemeralcontainers", "finalize", "resize", "status")
 _METRICS_CONTENT = "text/plain; version=0.0.4; charset=utf-8"
 _LISTED_PATHS = ("/api", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version")
+
+
+Explain = Callable[[str, str], KubeObject]
+"""How the autoscaler of a namespace and a name would decide now. ApiError."""
+
+
+def no_autoscaler(namespace: str, name: str) -> KubeObject:
+    """ServiceUnavailable: autoscalers are evaluated elsewhere."""
+    raise unavailable("this server does not evaluate autoscalers: ask the one that leads")
 
 
 class Routes:
@@ -61,6 +71,7 @@ class Routes:
         streams: StreamSource,
         metrics: MetricsSource,
         described: DescribedSource,
+        explain: Explain,
         collectors: CollectorRegistry,
         server_address: str = "",
         shutting_down: Callable[[], bool] = lambda: False,
@@ -76,6 +87,7 @@ class Routes:
         self._writes = Writes(operations, lister)
         self._scales = Scales(operations, cache, lister)
         self._usage = Usage(metrics, cache)
+        self._explain = explain
         self._custom_metrics = CustomMetrics(described, cache, registry)
         self._publication = Publication(
             registry,
@@ -159,6 +171,9 @@ class Routes:
             return web.Response(body=text, headers={"Content-Type": _METRICS_CONTENT})
         if health.is_health_path(path):
             return self._health.answer(call)
+        if path.startswith(f"{EXPLAINED}/"):
+            namespace, _, name = path.removeprefix(f"{EXPLAINED}/").partition("/")
+            return object_response(self._explain(namespace, name))
         if path.startswith(f"{scrape_targets.PATH}/"):
             groups = scrape_targets.scrape_targets(self._cache, path.removeprefix(f"{scrape_targets.PATH}/"))
             if groups is None:

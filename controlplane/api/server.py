@@ -32,7 +32,7 @@ from controlplane.api.logs import LogSource
 from controlplane.api.operations import Operations
 from controlplane.api.request_info import RequestInfo, read_request
 from controlplane.api.responses import status_response
-from controlplane.api.routes import Routes
+from controlplane.api.routes import Explain, Routes, no_autoscaler
 from controlplane.api.streams.source import NoNodes, StreamSource
 from controlplane.api.telemetry import Telemetry
 from controlplane.api.usage import MetricsSource
@@ -93,6 +93,7 @@ class ApiServer:
         logs: LogSource,
         metrics: MetricsSource,
         described: DescribedSource = NOTHING_OFFERED,
+        explain: Explain = no_autoscaler,
         collectors: CollectorRegistry = DEFAULT_COLLECTORS,
         limits: ServerLimits | None = None,
         streams: StreamSource | None = None,
@@ -115,6 +116,7 @@ class ApiServer:
             streams=streams or NoNodes(),
             metrics=metrics,
             described=described,
+            explain=explain,
             collectors=collectors,
             server_address=listen,
             shutting_down=lambda: self._draining,

@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 
 from controlplane.autoscaler.calculator import MetricError
-from controlplane.autoscaler.decision import Beyond, Bounds, Decision, Explanation, Measured, decide
+from controlplane.autoscaler.decision import Decision, Explanation, Measured
+from controlplane.autoscaler.evaluation import SCALED_TO_ZERO, bounds_of, evaluate, was_scaled_to_zero
+from controlplane.autoscaler.explaining import explain
 from controlplane.autoscaler.figures import Figures
 from controlplane.autoscaler.measuring import Measurer
 from controlplane.autoscaler.memory import Memory
 from controlplane.autoscaler.metrics import ResourceMetric, TotalMetric, read_metric
 from controlplane.autoscaler.pods import PodReader, pods_of
 from controlplane.autoscaler.readiness import ReadinessTracker
-from controlplane.autoscaler.stabilization import History, behavior_of
+from controlplane.autoscaler.stabilization import History
 from controlplane.autoscaler.status import next_status, worth_writing
 from controlplane.autoscaler.target import Target, TargetError, find_target, refers_to
 from controlplane.autoscaler.total_reader import TotalReader
@@ -33,18 +36,15 @@ from controlplane.reconcile.own_writes import OwnWrites
 from controlplane.reconcile.result import DONE, Result, after
 from controlplane.store.cache import Cache, CacheEvent, Entry
 from flotilla.api.autoscaling_options import AutoscalingOptions, read_options
-from flotilla.api.conditions import get_condition
-from flotilla.api.errors import ApiError
+from flotilla.api.errors import ApiError, bad_request, not_found
 from flotilla.api.objects import KubeObject, format_time, namespace_of, uid_of
 from flotilla.api.registry import Registry, Resource
 from flotilla.api.resources import HORIZONTAL_POD_AUTOSCALERS, PODS
 from flotilla.api.scales import with_replicas
 
 MANAGER = "horizontal-pod-autoscaler"
-SCALED_TO_ZERO = "ScaledToZero"
 EVALUATE_EVERY_S = 0.95  # a little less than the agents' second, so that jitter never costs a whole round
 WORKERS = 4
-LONGEST_WAIT_S = 3.0
 EVALUATE_ANYWAY_S = 15.0  # where no samples arrive, which has to be told
 
 
@@ -152,29 +152,33 @@ class AutoscalerReconciler:
             return _Outcome((Explanation("AbleToScale", False, "FailedGetScale", message),))
         memory = self._remember(key, autoscaler, target)
         pods = pods_of(self._cache, target.entry.uid)
-        now_s, bounds, (options, _) = asyncio.get_running_loop().time(), _bounds(autoscaler), read_options(autoscaler)
-        sampled = not options.from_prometheus and bounds.minimum <= target.replicas <= bounds.maximum
-        if sampled and self._waits(memory, pods, now_s=now_s):
-            return None
+        now_s, bounds = asyncio.get_running_loop().time(), bounds_of(autoscaler)
+        sampled = not read_options(autoscaler)[0].from_prometheus
+        if sampled and bounds.minimum <= target.replicas <= bounds.maximum:
+            settling = self._measurer.reader.settling(pods, now=self._clock())
+            if memory.waits(settling=settling, now_s=now_s):
+                return None
         memory.evaluated_s = now_s
-        behavior = behavior_of(autoscaler["spec"])
-        measurer = self._measurer_for(autoscaler, options)
-        measured = measurer.measure(autoscaler, pods, behavior, current=target.replicas)
-        measured = memory.with_fallbacks(measured, options.fallback, now_s=now_s)
-        decision = self._ambiguous(target, memory) or decide(
-            measured,
-            memory.history,
-            behavior,
-            bounds,
-            current=target.replicas,
-            now_s=now_s,
-            beyond=Beyond(
-                panic=options.panic,
-                floor=memory.forecast_floor(measured, options.forecast, now_s=now_s),
-                scaled_to_zero=_scaled_to_zero(autoscaler),
-            ),
-        )
-        return await self._carry_out(key, autoscaler, target, measured, decision)
+        evaluation = evaluate(autoscaler, pods, memory, self._measurer_for, current=target.replicas, now_s=now_s)
+        decision = self._ambiguous(target, memory) or evaluation.decision
+        return await self._carry_out(key, autoscaler, target, evaluation.measured, decision)
+
+    def explain(self, key: ObjectKey) -> KubeObject:
+        """How this autoscaler would decide now. ApiError if there is none, or its target can't be scaled."""
+        entry = self._cache.get(HORIZONTAL_POD_AUTOSCALERS, *key)
+        if entry is None:
+            raise not_found(HORIZONTAL_POD_AUTOSCALERS.plural, key[1], group=HORIZONTAL_POD_AUTOSCALERS.group)
+        try:
+            target = find_target(self._cache, entry.obj)
+        except TargetError as error:
+            raise bad_request(f"the target of {key[1]} can't be scaled: {error}") from error
+        memory, now_s = deepcopy(self._remember(key, entry.obj, target)), asyncio.get_running_loop().time()
+        pods = pods_of(self._cache, target.entry.uid)
+        evaluation = evaluate(entry.obj, pods, memory, self._measurer_for, current=target.replicas, now_s=now_s)
+        if (ambiguous := self._ambiguous(target, memory)) is not None:
+            evaluation = replace(evaluation, decision=ambiguous)
+        measurer = self._measurer_for(entry.obj, evaluation.options)
+        return explain(entry.obj, evaluation, pods, measurer, now=self._clock())
 
     def _measurer_for(self, autoscaler: KubeObject, options: AutoscalingOptions) -> Measurer:
         """With the source of CPU and memory that the autoscaler has chosen."""
@@ -198,15 +202,6 @@ class AutoscalerReconciler:
             memory.target_uid = target.entry.uid
             self._pods_moved = True
         return memory
-
-    def _waits(self, memory: Memory, pods: Sequence[Entry], *, now_s: float) -> bool:
-        """Whether figures are inconsistent for the moment, and have not been for long."""
-        if not self._measurer.reader.settling(pods, now=self._clock()):
-            memory.waiting_since_s = None
-            return False
-        if memory.waiting_since_s is None:
-            memory.waiting_since_s = now_s
-        return now_s - memory.waiting_since_s < LONGEST_WAIT_S
 
     def _ambiguous(self, target: Target, memory: Memory) -> Decision | None:
         """Two autoscalers on one target would undo each other's decisions: neither acts."""
@@ -327,6 +322,10 @@ class Autoscaler:
             self.name, self._reconciler, cache=cache, resources=lambda: followed(cache.registry), workers=WORKERS
         )
 
+    def explain(self, namespace: str, name: str) -> KubeObject:
+        """How one autoscaler would decide now, step by step. ApiError."""
+        return self._reconciler.explain((namespace, name))
+
     async def run(self) -> None:
         """Evaluate until cancelled."""
         async with asyncio.TaskGroup() as tasks:
@@ -348,20 +347,11 @@ class Autoscaler:
                 self._controller.queue.add(key)
 
 
-def _bounds(autoscaler: KubeObject) -> Bounds:
-    minimum = autoscaler["spec"].get("minReplicas")
-    return Bounds(1 if minimum is None else minimum, autoscaler["spec"]["maxReplicas"])
-
-
-def _scaled_to_zero(autoscaler: KubeObject) -> bool:
-    return (get_condition(autoscaler, SCALED_TO_ZERO) or {}).get("status") == "True"
-
-
 def _zero(autoscaler: KubeObject, replicas: int, *, scaled: bool) -> tuple[Explanation, ...]:
     """Whether it is this autoscaler that left no replicas: somebody who wants a pause does the same (KEP-2021)."""
     if replicas == 0 and scaled:
         return (Explanation(SCALED_TO_ZERO, True, "ScaledToZero", "the HPA has scaled the target to zero"),)
-    if replicas and _scaled_to_zero(autoscaler):
+    if replicas and was_scaled_to_zero(autoscaler):
         return (Explanation(SCALED_TO_ZERO, False, "NotScaledToZero", "the target has replicas"),)
     return ()
 

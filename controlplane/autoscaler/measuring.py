@@ -23,7 +23,7 @@ from controlplane.autoscaler.metrics import Metric, PodMetric, ResourceMetric, T
 from controlplane.autoscaler.pods import INTERVAL_BEFORE, LAST_INTERVAL, LAST_TWO, PodReader
 from controlplane.autoscaler.samples import WINDOW
 from controlplane.autoscaler.stabilization import Behavior
-from controlplane.autoscaler.total_reader import TotalReader
+from controlplane.autoscaler.total_reader import TotalSource
 from controlplane.autoscaler.totals import replicas_for_total
 from controlplane.autoscaler.usage import PodState, UsageSource
 from controlplane.reconcile.clock import Clock
@@ -37,7 +37,7 @@ class Measurer:
     """Measures the pods of one target, and what else its metrics name."""
 
     reader: PodReader
-    totals: TotalReader
+    totals: TotalSource
     clock: Clock
 
     def by(self, usage: UsageSource) -> Measurer:

@@ -11,6 +11,8 @@ from controlplane.autoscaler.forecast import Forecast
 from controlplane.autoscaler.stabilization import History
 from flotilla.api.autoscaling_options import Fallback, ForecastOptions
 
+LONGEST_WAIT_S = 3.0
+
 
 @dataclass(slots=True)
 class Memory:
@@ -26,6 +28,15 @@ class Memory:
     written_s: float = float("-inf")
     failing_since_s: dict[int, float] = field(default_factory=dict)  # position of the metric → when
     forecast: Forecast | None = None
+
+    def waits(self, *, settling: bool, now_s: float) -> bool:
+        """Whether to wait for better figures: they are inconsistent for the moment, and have not been for long."""
+        if not settling:
+            self.waiting_since_s = None
+            return False
+        if self.waiting_since_s is None:
+            self.waiting_since_s = now_s
+        return now_s - self.waiting_since_s < LONGEST_WAIT_S
 
     def forecast_floor(self, measured: Sequence[Measured], options: ForecastOptions | None, *, now_s: float) -> int:
         """The replicas that are forecast to be needed, what is measured now included; 0 without a forecast."""

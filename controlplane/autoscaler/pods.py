@@ -10,19 +10,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
-from controlplane.autoscaler.applications import ApplicationMetrics
 from controlplane.autoscaler.calculator import PodFacts, Sample
 from controlplane.autoscaler.columns import Span, Usage
 from controlplane.autoscaler.metrics import PodMetric, PodsMetric, ResourceMetric
-from controlplane.autoscaler.readiness import ReadinessTracker
+from controlplane.autoscaler.readiness import Readiness
 from controlplane.autoscaler.samples import WINDOW
 from controlplane.autoscaler.usage import PodState, UsageSource
 from controlplane.store.cache import Cache, Entry
 from flotilla.api.objects import KubeObject, is_deleting, name_of, parse_time
 from flotilla.api.quantities import bytes_of, cpu_millis
 from flotilla.api.resources import PODS
+from flotilla.api.selectors import LabelSelector
 
 STARTING_UP = timedelta(seconds=60)
 SETTLED_AFTER_S = 2.5
@@ -50,13 +50,25 @@ def pods_of(cache: Cache, owner_uid: str) -> list[Entry]:
     return sorted(found.values(), key=lambda entry: entry.key)
 
 
+class ReadinessSource(Protocol):
+    """When each pod last became ready or unready."""
+
+    def of(self, uid: str) -> Readiness | None: ...
+
+
+class ApplicationSource(Protocol):
+    """What pods say of themselves."""
+
+    def of_pod(self, node: str, uid: str, metric: str, selector: LabelSelector) -> Usage | None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class PodReader:
     """Reads facts about pods for one metric at a time."""
 
     usage: UsageSource
-    applications: ApplicationMetrics
-    readiness: ReadinessTracker
+    applications: ApplicationSource
+    readiness: ReadinessSource
 
     def facts(self, pods: Sequence[PodState], metric: PodMetric, *, span: Span = WINDOW) -> list[PodFacts]:
         """Facts about each pod, CPU averaged over ``span``."""

@@ -30,6 +30,13 @@ class Queries(Protocol):
         """The newest answer to the query for the metric; None if the autoscaler names none. MetricError."""
 
 
+class TotalSource(Protocol):
+    """The values of Object and External metrics."""
+
+    def read(self, metric: TotalMetric, autoscaler: KubeObject) -> float:
+        """The value in thousandths. MetricError."""
+
+
 @dataclass(frozen=True, slots=True)
 class TotalReader:
     """Reads one metric at a time."""

@@ -33,6 +33,7 @@ COMMANDS: dict[str, str] = {
     "scale": "flotilla.cli.scale:scale",
     "delete": "flotilla.cli.delete:delete",
     "top": "flotilla.cli.top:top",
+    "autoscale": "flotilla.cli.autoscale:app",
     "version": "flotilla.cli.version:version",
     "image": "flotilla.cli.image:app",
     "token": "flotilla.cli.token:app",

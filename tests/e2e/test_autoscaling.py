@@ -27,6 +27,10 @@ def test_load_scales_out_and_back_in(scenario: Scenario) -> None:
     described = scenario.kubectl("describe", "hpa", "web")
     assert "SuccessfulRescale" in described
     assert "cpu resource utilization (percentage of request) above target" in described
+    told = scenario.cluster.flotilla("autoscale", "why", "hpa/web", "-n", scenario.namespace).stdout
+    assert told.startswith("Deployment/web: 8 replicas, as wanted")
+    assert "target 50 %: ratio" in told
+    assert "Scale down: window 30 s; Max of 100% in 15 s" in told
     scenario.kubectl("delete", "-f", f"{ROOT}/manifests/load.yaml")
     scenario.until("it shrinks to the minimum", lambda: scenario.ready_replicas("web") == 2, timeout_s=120)
     scenario.until(
