@@ -12,7 +12,6 @@ from typing import Any
 from controlplane.api.bodies import YAML_TYPES, decode_object
 from controlplane.api.duplicates import duplicate_fields, duplicate_yaml_fields
 from controlplane.api.persistence import MAXIMUM_OBJECT_BYTES
-from controlplane.api.schema import TypeSchema, root_schema
 from flotilla.api.errors import ApiError, FieldError, bad_request, invalid, too_large
 from flotilla.api.objects import KubeObject, encode
 from flotilla.api.registry import Resource
@@ -89,8 +88,8 @@ def check_fields(
     if validation == "Warn":
         warnings.extend(faults)
     if resource.shape is None:
-        if report.unknown:
-            _prune(root_schema(resource.definition), obj)
+        for owner, name in report.strays:
+            del owner[name]
         drop_nulls(obj)
     missing = [error for error in report.errors if error.reason == "FieldValueRequired"]
     if missing and not applied:
@@ -116,17 +115,3 @@ def _subject(resource: Resource) -> str:
 def _incomplete(resource: Resource, obj: KubeObject, missing: Sequence[FieldError]) -> ApiError:
     name = (obj.get("metadata") or {}).get("name") or ""
     return invalid(resource.kind, name, missing, group=resource.group)
-
-
-def _prune(schema: TypeSchema, value: Any) -> None:
-    if isinstance(value, list):
-        for item in value:
-            _prune(schema.element, item)
-    elif isinstance(value, dict) and schema.properties:
-        for name in [name for name in value if name not in schema.properties]:
-            del value[name]
-        for name, child in value.items():
-            _prune(schema.field(name), child)
-    elif isinstance(value, dict) and schema.is_map:
-        for child in value.values():
-            _prune(schema.field(""), child)

@@ -49,15 +49,17 @@ Path = tuple[Any, ...]
 Checker = Callable[[Any, Path, "SchemaReport"], None]
 
 
-def path_text(path: Path) -> str:
-    """The text of a linked path: ``(((), "spec"), "replicas")`` is ``spec.replicas``; ``(key,)`` is a map's key."""
+def path_text(path: Path, *, dotted: bool = False) -> str:
+    """The text of a linked path: ``(((), "spec"), "replicas")`` is ``spec.replicas``.
+
+    ``(key,)`` is a map's key, which stands in brackets unless it shall be ``dotted`` like a field.
+    """
     parts: list[str] = []
     while path:
         path, step = path
-        if isinstance(step, str):
-            parts.append(f".{step}")
-        else:
-            parts.append(f"[{step[0] if isinstance(step, tuple) else step}]")
+        key = step[0] if isinstance(step, tuple) else step
+        plain = isinstance(step, str) or (dotted and isinstance(step, tuple))
+        parts.append(f".{key}" if plain else f"[{key}]")
     return "".join(reversed(parts)).removeprefix(".")
 
 
@@ -187,7 +189,8 @@ def _object_of(name: str, schema: Schema) -> Checker:
         for key, each in value.items():
             checker = fields.get(key)
             if checker is None:
-                report.unknown.append(path_text((path, key)))
+                report.unknown.append(path_text((path, key), dotted=True))
+                report.strays.append((value, key))
             elif each is not None:
                 checker(each, (path, key), report)
         for key in required:
