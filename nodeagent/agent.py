@@ -27,13 +27,14 @@ from flotilla.api.objects import KubeObject, encode, name_of, namespace_of, uid_
 from flotilla.descriptors import raise_descriptor_limit
 from nodeagent.assigned import ObjectKey
 from nodeagent.checkpoint import Checkpoint, Checkpointer
+from nodeagent.disk.meter import DiskMeter
 from nodeagent.housekeeping import Housekeeping
+from nodeagent.image_pulls import images_of
+from nodeagent.images.disk import Complaint
 from nodeagent.join import Identity, IdentityFiles, establish, keep_valid
 from nodeagent.leftovers import Claims, clear_containers, clear_node, forget_boot
-from nodeagent.lifecycle import containers_of
 from nodeagent.lifetime import current_lifetime
 from nodeagent.log_rotation import keep_logs_small
-from nodeagent.disk.meter import DiskMeter
 from nodeagent.metrics.exposition import registry
 from nodeagent.metrics.listener import MetricsListener
 from nodeagent.metrics.sampler import Round, Sampler
@@ -196,9 +197,6 @@ class Agent:
         self._uplink.carriers.extend(self._sessions)
         self._group: asyncio.TaskGroup | None = None
 
-    def _session(self, server: str) -> ServerSession:
-        return ServerSession(server, node=self, applier=self, uplink=self._uplink, identity=self._current_identity)
-
     def _manifest_directory(self) -> ManifestDirectory | None:
         path = self._settings.pod_manifest_path
         if path is None:
@@ -215,6 +213,9 @@ class Agent:
 
     def _warn_of_manifest(self, message: str) -> None:
         self._uplink.event(node_event(self._settings.node_name, "Warning", "InvalidManifest", message))
+
+    def _session(self, server: str) -> ServerSession:
+        return ServerSession(server, node=self, applier=self, uplink=self._uplink, identity=self._current_identity)
 
     def _current_identity(self) -> Identity:
         assert self._identity is not None
@@ -248,6 +249,8 @@ class Agent:
             in_use=self._images_in_use,
             network=lambda: self._network,
             report=self._uplink.node_changed,
+            warn=self._warn_of_disk,
+            thresholds=self._settings.disk_thresholds,
         )
         static = {"static pods": self._manifests.run()} if self._manifests is not None else {}
         return {
@@ -414,8 +417,11 @@ class Agent:
     def _warn_of_page(self, pod: KubeObject, message: str) -> None:
         self._uplink.event(pod_event(pod, "Warning", "FailedScrape", message))
 
+    def _warn_of_disk(self, complaint: Complaint) -> None:
+        self._uplink.event(node_event(self._settings.node_name, "Warning", complaint.reason, complaint.message))
+
     def _images_in_use(self) -> set[str]:
-        return {container["image"] for worker in self._worker.pods() for container in containers_of(worker.pod)}
+        return {name for worker in self._worker.pods() for name in images_of(worker.pod)}
 
     def _running_logs(self) -> list[tuple[str, Path]]:
         starter = self._parts.starter

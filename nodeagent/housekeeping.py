@@ -60,8 +60,8 @@ class Housekeeping:
         in_use: Callable[[], set[str]],
         network: Callable[[], NodeNetwork | None],
         report: Callable[[KubeObject], None],
-        warn: Callable[[Complaint], None] = lambda complaint: None,
-        thresholds: DiskThresholds = DiskThresholds(),  # noqa: B008
+        warn: Callable[[Complaint], None],
+        thresholds: DiskThresholds,
     ) -> None:
         self._data_dir, self._images, self._in_use = data_dir, images, in_use
         self._network, self._report = network, report

@@ -14,6 +14,7 @@ from flotilla.api.objects import KubeObject, namespace_of
 from nodeagent.images.auth import RegistryAuth, registry_auths
 from nodeagent.images.image import Image, ImagePullError, PullTime
 from nodeagent.images.store import PullPolicy
+from nodeagent.lifecycle import containers_of
 from nodeagent.pod_events import EventSink, pod_event
 from nodeagent.volumes.payload import AssignedObjects
 
@@ -21,6 +22,13 @@ from nodeagent.volumes.payload import AssignedObjects
 PRESENT_WITHIN_S = 0.1
 # Reasons to refuse without asking any registry, and those of their events.
 _BEFORE_PULLING = {"InvalidImageName": "InspectFailed", "ErrImageNeverPull": "ErrImageNeverPull"}
+
+
+def images_of(pod: KubeObject) -> set[str]:
+    """The references of all images that the pod's containers and volumes need."""
+    volumes = (volume.get("image") or {} for volume in pod["spec"].get("volumes") or ())
+    named = [container["image"] for container in containers_of(pod)]
+    return {*named, *(volume["reference"] for volume in volumes if volume.get("reference"))}
 
 
 class Images(Protocol):

@@ -62,7 +62,7 @@ def build_parts(
         layout, settings.run_dir, wanted=settings.runtime, directories=(settings.data_dir, settings.run_dir)
     )
     containers = Containers(settings.run_dir, runtimes=runtimes, cgroups=cgroups, conmon=_conmon())
-    images = ImageStore(settings.data_dir / "images")
+    images = ImageStore(settings.data_dir / "images", parallel_pulls=settings.parallel_pulls)
     volumes = Volumes(settings.data_dir / "pods", files_dir=settings.run_dir / "volumes", node=resources)
     support = NodeSupport(settings.data_dir, settings.run_dir)
     users = UserChoice(settings.user_namespaces, support)

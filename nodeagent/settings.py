@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from nodeagent.images.disk import DiskThresholds
+from nodeagent.images.store import PARALLEL_PULLS
 from nodeagent.isolation.choice import UserNamespaceMode
 from nodeagent.runtime.runtimes import RuntimeName
 
@@ -27,6 +29,8 @@ class AgentSettings:
     user_namespaces: UserNamespaceMode = "auto"
     runtime: RuntimeName = "auto"
     pod_manifest_path: Path | None = None
+    parallel_pulls: int = PARALLEL_PULLS
+    disk_thresholds: DiskThresholds = field(default_factory=DiskThresholds)
 
     @property
     def private_dir(self) -> Path:

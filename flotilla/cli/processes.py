@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import socket
 import sys
-from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser, Namespace
+from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from flotilla.api.durations import parse_duration
+from flotilla.cli.failures import CommandError
 from flotilla.logs import LEVELS, configure_logging
 
 
@@ -31,7 +33,10 @@ def run_process(arguments: Sequence[str]) -> None:
     parser, run = _roles()[name]
     options = parser.parse_args(arguments[1:])
     configure_logging(name, level=options.log_level, log_format=options.log_format)
-    run(options)
+    try:
+        run(options)
+    except CommandError as error:
+        parser.error(str(error))
 
 
 def _roles() -> dict[str, tuple[ArgumentParser, Callable[[Namespace], None]]]:
@@ -118,11 +123,49 @@ def _agent_parser() -> ArgumentParser:
     add("--pod-manifest-path", type=Path, help="directory of manifests of static pods; it is followed")
     runtime = "OCI runtime of new containers (default: the faster one that is installed)"
     add("--runtime", choices=("auto", "crun", "runc"), default="auto", help=runtime)
+    high = "percent of the disk in use from which images that nothing uses are removed; 100: never"
+    low = "percent of the disk in use down to which images are removed"
+    add("--image-gc-high-threshold", type=_percent, default=85, help=high)
+    add("--image-gc-low-threshold", type=_percent, default=80, help=low)
+    add("--image-minimum-gc-age", type=_span, default="2m", help="age from which an image may be removed")
+    maximum = "time without use after which an image is removed whatever room there is; 0: it stays"
+    add("--image-maximum-gc-age", type=_span, default="0", help=maximum)
+    add("--max-parallel-image-pulls", type=_positive, default=4, help="images pulled at once")
     return parser
 
 
+def _percent(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 100:
+        raise ArgumentTypeError(f"{text} is not from 0 to 100")
+    return value
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ArgumentTypeError(f"{text} is less than 1")
+    return value
+
+
+def _span(text: str) -> float:
+    try:
+        value = parse_duration(text)
+    except ValueError:
+        value = -1.0
+    if value < 0:
+        raise ArgumentTypeError(f"{text} is no span of time: write 90s, 2m or 1h30m")
+    return value
+
+
 def _run_agent(options: Namespace) -> None:
+    if options.image_gc_low_threshold >= options.image_gc_high_threshold:
+        low, high = options.image_gc_low_threshold, options.image_gc_high_threshold
+        raise CommandError(
+            f"--image-gc-low-threshold {low:g} must be less than --image-gc-high-threshold {high:g}: give both"
+        )
     from nodeagent.agent import run
+    from nodeagent.images.disk import DiskThresholds
     from nodeagent.settings import AgentSettings
 
     run(
@@ -138,6 +181,13 @@ def _run_agent(options: Namespace) -> None:
             user_namespaces=options.user_namespaces,
             runtime=options.runtime,
             pod_manifest_path=options.pod_manifest_path,
+            parallel_pulls=options.max_parallel_image_pulls,
+            disk_thresholds=DiskThresholds(
+                options.image_gc_high_threshold,
+                options.image_gc_low_threshold,
+                options.image_minimum_gc_age,
+                options.image_maximum_gc_age,
+            ),
         )
     )
 

@@ -16,6 +16,7 @@ from flotilla.cli.discovery import Discovery
 from flotilla.cli.failures import CommandError
 from flotilla.cli.get import get
 from flotilla.cli.kubeconfig import load_cluster
+from flotilla.cli.processes import run_process
 from flotilla.cli.scale import scale
 from flotilla.cli.targets import parse_targets
 
@@ -237,3 +238,21 @@ def test_every_command_has_an_example() -> None:
     for name in COMMANDS:
         for command in build_app([name]).registered_commands:
             assert "Example" in (command.callback.__doc__ or ""), name
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (("--image-gc-low-threshold", "90"), "--image-gc-low-threshold 90 must be less than"),
+        (("--image-gc-high-threshold", "101"), "argument --image-gc-high-threshold: 101 is not from 0 to 100"),
+        (("--image-minimum-gc-age", "soon"), "argument --image-minimum-gc-age: soon is no span of time: write 90s"),
+        (("--max-parallel-image-pulls", "0"), "argument --max-parallel-image-pulls: 0 is less than 1"),
+    ],
+)
+def test_an_agents_image_options_are_checked(options: tuple[str, ...], complaint: str, capsys: Any) -> None:
+    """A wrong threshold, age or number ends the agent with the option's name and what is right."""
+    required = ("--data-dir", "/nowhere", "--server", "a:1", "--ca-file", "/nowhere/ca")
+    with pytest.raises(SystemExit) as exit_:
+        run_process(["agent", *required, *options])
+    assert exit_.value.code == 1
+    assert complaint in capsys.readouterr().err

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from flotilla.api.objects import KubeObject
 from nodeagent.housekeeping import Housekeeping
+from nodeagent.images.disk import DiskThresholds
 from nodeagent.images.store import ImageStore
 
 
@@ -21,7 +22,13 @@ async def test_a_round_frees_what_holds_itself(tmp_path: Path) -> None:
     """What ended pods leave in reference cycles goes though the collector's own thresholds are far away."""
     reported: asyncio.Queue[KubeObject] = asyncio.Queue()
     housekeeping = Housekeeping(
-        tmp_path, images=ImageStore(tmp_path / "images"), in_use=set, network=lambda: None, report=reported.put_nowait
+        tmp_path,
+        images=ImageStore(tmp_path / "images"),
+        in_use=set,
+        network=lambda: None,
+        report=reported.put_nowait,
+        warn=lambda complaint: None,
+        thresholds=DiskThresholds(),
     )
     gc.disable()
     try:
