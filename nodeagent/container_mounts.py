@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from nodeagent.runtime.errors import ContainerConfigError
 from nodeagent.runtime.spec import SHARED_MEMORY, Mount
 from nodeagent.volumes.binds import ContainerBinds
 from nodeagent.volumes.payload import VolumeError
+from nodeagent.volumes.propagation import require_propagating
 
 _READONLY_SOURCES = ("configMap", "secret", "downwardAPI", "projected")
 _TERMINATION_MODE = 0o666
@@ -34,16 +36,31 @@ def volume_mounts(
         fixed = any(kind in sources.get(name, {}) for kind in _READONLY_SOURCES)
         below = each.get("subPath") or _expanded(each.get("subPathExpr") or "", environment)
         propagation = each.get("mountPropagation") or "None"
+        require_propagating(volumes[name], propagation)
+        readonly = bool(each.get("readOnly")) or fixed
         try:
-            source = binds.place(volumes[name], subpath=below, propagate=propagation != "None")
+            source = _place(each, volumes[name], binds, subpath=below, propagate=propagation != "None")
         except (VolumeError, OSError) as error:
             if not below:
                 raise
             what = f'subPath for volumeMount "{name}" of container "{container["name"]}"'
             raise ContainerConfigError(f"failed to prepare {what}: {error}") from error
-        readonly = bool(each.get("readOnly")) or fixed
         mounts.append(Mount(source, each["mountPath"], readonly, propagation, binds.kept(source)))
     return mounts
+
+
+def _place(mount: Mapping[str, Any], volume: Path, binds: ContainerBinds, *, subpath: str, propagate: bool) -> Path:
+    """Where to mount the volume from: as a tree that can't be written anywhere if ``recursiveReadOnly`` says so."""
+    recursive = mount.get("recursiveReadOnly") or "Disabled"
+    try:
+        return binds.place(volume, subpath=subpath, propagate=propagate, readonly=recursive != "Disabled")
+    except OSError as error:
+        if recursive == "Disabled" or error.errno != errno.ENOSYS:
+            raise
+        if recursive == "Enabled":
+            what = f'volume "{mount["name"]}" requested recursive read-only mode'
+            raise ContainerConfigError(f"{what}, but it is not supported by the kernel (Linux 5.12)") from error
+    return binds.place(volume, subpath=subpath, propagate=propagate)
 
 
 def _expanded(expression: str, environment: Mapping[str, str]) -> str:

@@ -22,7 +22,7 @@ from nodeagent.isolation.ranges import PodUsers
 _OPEN_TREE, _MOVE_MOUNT, _MOUNT_SETATTR = 428, 429, 442
 _AT_FDCWD, _AT_EMPTY_PATH, _AT_RECURSIVE = -100, 0x1000, 0x8000
 _OPEN_TREE_CLONE, _OPEN_TREE_CLOEXEC, _MOVE_MOUNT_F_EMPTY_PATH = 1, os.O_CLOEXEC, 4
-_MOUNT_ATTR_IDMAP, _MS_PRIVATE = 0x0010_0000, 1 << 18
+_MOUNT_ATTR_READ_ONLY, _MOUNT_ATTR_IDMAP, _MS_PRIVATE = 1, 0x0010_0000, 1 << 18
 _MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
@@ -37,11 +37,14 @@ class _MountAttributes(ctypes.Structure):
     )
 
 
-def bind(source: Path | int, target: Path, *, users: PodUsers | None, propagate: bool = False) -> None:
+def bind(
+    source: Path | int, target: Path, *, users: PodUsers | None, propagate: bool = False, readonly: bool = False
+) -> None:
     """Mount ``source``, a path or an open descriptor, on ``target``, which is made; with ``users`` as theirs.
 
-    With ``propagate``, mounts that appear below the source later appear here too. Raises OSError; EINVAL where the file
-    system can't translate owners.
+    With ``propagate``, mounts that appear below the source later appear here too; with ``readonly``, neither it nor
+    what is mounted below it can be written. Raises OSError; EINVAL where the file system can't translate owners, ENOSYS
+    where the kernel can't change mounts together (before Linux 5.12).
     """
     tree = _clone(source)
     try:
@@ -52,7 +55,7 @@ def bind(source: Path | int, target: Path, *, users: PodUsers | None, propagate:
             target.touch()
         namespace = os.open(users.namespace, os.O_RDONLY | os.O_CLOEXEC) if users else -1
         try:
-            _set(tree, namespace, private=not propagate)
+            _set(tree, namespace, private=not propagate, readonly=readonly)
         finally:
             if namespace >= 0:
                 os.close(namespace)
@@ -85,10 +88,12 @@ def _clone(source: Path | int, *, recursive: bool = True) -> int:
     return _call(_OPEN_TREE, _AT_FDCWD, os.fsencode(source), flags, path=source)
 
 
-def _set(tree: int, namespace: int, *, private: bool) -> None:
+def _set(tree: int, namespace: int, *, private: bool, readonly: bool = False) -> None:
     attributes = _MountAttributes(propagation=_MS_PRIVATE if private else 0)
+    if readonly:
+        attributes.set = _MOUNT_ATTR_READ_ONLY
     if namespace >= 0:
-        attributes.set, attributes.namespace = _MOUNT_ATTR_IDMAP, namespace
+        attributes.set, attributes.namespace = attributes.set | _MOUNT_ATTR_IDMAP, namespace
     size = ctypes.sizeof(attributes)
     _call(_MOUNT_SETATTR, tree, b"", _AT_EMPTY_PATH | _AT_RECURSIVE, ctypes.byref(attributes), size)
 

@@ -219,8 +219,10 @@ def _linux(request: BundleRequest) -> KubeObject:
     sysctls = security_context(request.pod["spec"]).get("sysctls") or ()
     if sysctls:
         linux["sysctl"] = {each["name"]: each["value"] for each in sysctls}
-    if any(mount.propagation in _PROPAGATION for mount in request.mounts):
-        linux["rootfsPropagation"] = "rslave"
+    propagations = {_PROPAGATION.get(mount.propagation) for mount in request.mounts}
+    if found := [each for each in ("rshared", "rslave") if each in propagations]:
+        # What is mounted in the container reaches the node only from mounts that were never made slaves.
+        linux["rootfsPropagation"] = found[0]
     return linux
 
 

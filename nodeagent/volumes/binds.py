@@ -28,18 +28,21 @@ class ContainerBinds:
         self._directory, self._users, self._always = directory, users, always
         self._count = 0
 
-    def place(self, source: Path, *, subpath: str = "", propagate: bool = False) -> Path:
+    def place(self, source: Path, *, subpath: str = "", propagate: bool = False, readonly: bool = False) -> Path:
         """Where ``source``, or what is at ``subpath`` in it, is to be mounted from.
 
-        ``propagate``: what is mounted below it later matters too. Raises VolumeError, OSError.
+        ``propagate``: what is mounted below it later matters too. ``readonly``: nor may what is mounted below it be
+        written. Raises VolumeError, OSError.
         """
         if subpath:
             descriptor = open_subpath(source, subpath)
             try:
-                return self._bind(descriptor, propagate)
+                return self._bind(descriptor, propagate, readonly)
             finally:
                 os.close(descriptor)
-        return self._bind(source, propagate) if self._always or self._users is not None else source
+        if self._always or readonly or self._users is not None:
+            return self._bind(source, propagate, readonly)
+        return source
 
     def kept(self, place: Path) -> tuple[str, ...]:
         """Options of the mount at ``place`` that a user namespace can't drop, and that have to be said again there."""
@@ -56,8 +59,8 @@ class ContainerBinds:
             shutil.rmtree(self._directory)
             self._count = 0
 
-    def _bind(self, source: Path | int, propagate: bool) -> Path:
+    def _bind(self, source: Path | int, propagate: bool, readonly: bool) -> Path:
         place = self._directory / str(self._count)
         self._count += 1
-        bind(source, place, users=self._users, propagate=propagate)
+        bind(source, place, users=self._users, propagate=propagate, readonly=readonly)
         return place

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from flotilla.api.objects import KubeObject, uid_of
 from flotilla.api.quantities import bytes_of
+from nodeagent.cgroups.limits import pod_limits
 from nodeagent.volumes.atomic import is_written, write_files
 from nodeagent.volumes.fields import NodeResources
 from nodeagent.volumes.host_path import host_path
@@ -98,9 +99,8 @@ class Volumes:
         directory: Path = self._pods_dir / uid_of(pod) / "volumes" / volume["name"]
         existed = directory.exists()
         if source.get("medium") == "Memory":
-            limit = bytes_of(source["sizeLimit"]) if source.get("sizeLimit") else None
             existed = directory.is_mount()
-            mount_tmpfs(directory, mode=0o777, size_bytes=limit)
+            mount_tmpfs(directory, mode=0o777, size_bytes=self._memory_size_bytes(pod, source))
         elif source.get("medium"):
             raise VolumeError(f"emptyDir medium {source['medium']} is not supported")
         directory.mkdir(parents=True, exist_ok=True)
@@ -110,6 +110,11 @@ class Volumes:
                 os.chown(directory, -1, group)
             directory.chmod(0o777 if group is None else 0o2777)
         return directory
+
+    def _memory_size_bytes(self, pod: KubeObject, source: KubeObject) -> int:
+        """How much an emptyDir in memory holds: no more than its limit, the memory of its pod, and that of the node."""
+        bounds = [self._node.memory_bytes, pod_limits(pod["spec"]).memory_bytes, bytes_of(source.get("sizeLimit") or 0)]
+        return min(bound for bound in bounds if bound > 0)
 
     def _file_directory(self, uid: str, name: str) -> Path:
         return self._files_dir / uid / name

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import os
+import subprocess
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -117,3 +119,66 @@ async def test_a_subpath_without_its_variable(bench: Bench) -> None:
     assert waiting is not None
     assert (waiting.reason, waiting.message) == ("CreateContainerConfigError", "missing value for NO_SUCH")
     assert os.listdir(bench.directory / "data/pods/uid-web/volumes/plain") == []
+
+
+def mounted(target: Path, *, propagation: str = "private") -> None:
+    """A tmpfs of the test's on ``target``."""
+    target.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(target)], check=True)
+    subprocess.run(["mount", f"--make-{propagation}", str(target)], check=True)
+
+
+def host_path(path: Path) -> dict[str, Any]:
+    return {"name": "host", "hostPath": {"path": str(path)}}
+
+
+@pytest.mark.parametrize(
+    ("recursive", "host_users"),
+    # crun makes all of a tree read-only for a pod with users of its own, asked or not.
+    [("Disabled", True), ("IfPossible", False), ("IfPossible", True), ("Enabled", False), ("Enabled", True)],
+)
+async def test_what_is_mounted_below_a_volume(bench: Bench, recursive: str, host_users: bool) -> None:
+    """``readOnly`` holds for the volume itself, ``recursiveReadOnly`` for all that is mounted in it, too."""
+    node, top = node_of(bench), bench.directory / "top"
+    mounted(top / "below")
+    mount = {"name": "host", "mountPath": "/v", "readOnly": True, "recursiveReadOnly": recursive}
+    spec = {"volumes": [host_path(top)], "hostUsers": host_users}
+    worker = await ready(node, pod_of("sleep 1000", spec=spec, volumeMounts=[mount]))
+    tried = await shell(node, worker, "touch /v/f; touch /v/below/f; ls /v/below")
+    assert "touch: /v/f: Read-only file system" in tried
+    assert ("touch: /v/below/f: Read-only file system" in tried) == (recursive != "Disabled")
+    assert os.listdir(top / "below") == ([] if recursive != "Disabled" else ["f"])
+
+
+@pytest.mark.parametrize(
+    ("propagation", "inward", "outward"),
+    [("None", False, False), ("HostToContainer", True, False), ("Bidirectional", True, True)],
+)
+async def test_mount_propagation(bench: Bench, propagation: str, inward: bool, outward: bool) -> None:
+    """Mounts made later appear in the container, or on the node, or on neither, as ``mountPropagation`` says."""
+    node, top = node_of(bench), bench.directory / "top"
+    mounted(top, propagation="shared")
+    mount = {"name": "host", "mountPath": "/v", "mountPropagation": propagation}
+    privileged = {"privileged": True}
+    pod = pod_of("sleep 1000", spec={"volumes": [host_path(top)]}, volumeMounts=[mount], securityContext=privileged)
+    worker = await ready(node, pod)
+    mounted(top / "later", propagation="shared")
+    (top / "later" / "f").touch()
+    assert (await shell(node, worker, "ls /v/later") == "f\n") == inward
+    await shell(node, worker, "mkdir /v/inside && mount -t tmpfs tmpfs /v/inside && touch /v/inside/f")
+    assert (os.listdir(top / "inside") == ["f"]) == outward
+
+
+@pytest.mark.parametrize("propagation", ["HostToContainer", "Bidirectional"])
+async def test_propagation_that_can_not_be(bench: Bench, propagation: str) -> None:
+    """A container whose volume lies on a mount that shares nothing does not start, and says what to do."""
+    node, top = node_of(bench), bench.directory / "top"
+    mounted(top)
+    mount = {"name": "host", "mountPath": "/v", "mountPropagation": propagation}
+    worker = node.add(pod_of("sleep 1000", spec={"volumes": [host_path(top)]}, volumeMounts=[mount]))
+    await node.reports.until(lambda: worker.state.container("main").record.waiting)
+    waiting = worker.state.container("main").record.waiting
+    assert waiting is not None
+    assert waiting.reason == "CreateContainerConfigError"
+    assert waiting.message.startswith(f'path "{top}" is mounted on "{top}" but it is not a shared')
+    assert waiting.message.endswith(f"(mount --make-rshared {top})")

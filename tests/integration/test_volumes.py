@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import socket
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -96,6 +97,27 @@ def test_memory_directories(lab: Lab) -> None:
     assert lab.mounts() == 0
 
 
+@pytest.mark.parametrize(
+    ("size_limit", "memory_limits", "expected"),
+    [
+        (None, [None], 1 << 30),
+        (None, ["64Mi", None], 1 << 30),
+        (None, ["64Mi", "32Mi"], 96 << 20),
+        ("16Mi", ["64Mi"], 16 << 20),
+        ("128Mi", ["64Mi"], 64 << 20),
+    ],
+)
+def test_how_much_memory_holds(
+    lab: Lab, size_limit: str | None, memory_limits: list[str | None], expected: int
+) -> None:
+    """An emptyDir in memory holds no more than its limit, what its pod's containers may use, and what the node has."""
+    limit = {"sizeLimit": size_limit} if size_limit else {}
+    limited = [{"resources": {"limits": {"memory": each} if each else {}}} for each in memory_limits]
+    path = lab.prepare({"name": "m", "emptyDir": {"medium": "Memory", **limit}}, containers=limited)["m"]
+    size = os.statvfs(path)
+    assert size.f_frsize * size.f_blocks == expected
+
+
 def test_files_of_objects(lab: Lab) -> None:
     """ConfigMaps and Secrets become files with their modes, on a tmpfs that only root can enter."""
     paths = lab.prepare(CONFIG, SECRET)
@@ -182,10 +204,23 @@ def test_host_paths(lab: Lab, kind: str, name: str, exists: bool) -> None:
     assert path.exists()
 
 
-def test_device_host_path(lab: Lab) -> None:
-    """A device of the node passes as a CharDevice."""
-    volume = {"name": "h", "hostPath": {"path": "/dev/null", "type": "CharDevice"}}
-    assert lab.prepare(volume)["h"] == Path("/dev/null")
+@pytest.mark.parametrize("kind", ["CharDevice", "BlockDevice", "Socket"])
+def test_special_host_paths(lab: Lab, kind: str) -> None:
+    """A device or a socket of the node passes as what it is, and as nothing else."""
+    path = lab.directory / "special"
+    with socket.socket(socket.AF_UNIX) as listener:
+        if kind == "Socket":
+            listener.bind(str(path))
+        else:
+            kinds = {"CharDevice": (stat.S_IFCHR, os.makedev(1, 3)), "BlockDevice": (stat.S_IFBLK, os.makedev(7, 0))}
+            os.mknod(path, kinds[kind][0] | 0o600, kinds[kind][1])
+    for asked in ("CharDevice", "BlockDevice", "Socket", "File", "Directory"):
+        volume = {"name": "h", "hostPath": {"path": str(path), "type": asked}}
+        if asked == kind:
+            assert lab.prepare(volume)["h"] == path
+            continue
+        with pytest.raises(VolumeError, match=f"hostPath type check failed: {path} is not a"):
+            lab.prepare(volume)
 
 
 def test_unsupported_kinds_are_named(lab: Lab) -> None:

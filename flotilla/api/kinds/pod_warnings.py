@@ -36,9 +36,6 @@ def _idle_container_fields(container: Mapping[str, Any]) -> Iterator[str]:
     yield from (field for field in _CONTAINER_FIELDS if container.get(field))
     context = container.get("securityContext") or {}
     yield from (f"securityContext.{field}" for field in _SECURITY_FIELDS if context.get(field))
-    for index, mount in enumerate(container.get("volumeMounts") or ()):
-        if mount.get("recursiveReadOnly") not in (None, "Disabled"):
-            yield f"volumeMounts[{index}].recursiveReadOnly"
     limits = (container.get("resources") or {}).get("limits") or {}
     yield from (f"resources.limits[{resource}]" for resource in limits if _is_unlimited(resource))
 

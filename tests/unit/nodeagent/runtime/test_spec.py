@@ -134,3 +134,5 @@ def test_sysctls_and_propagation() -> None:
     linux = build_spec(request_of(spec=spec, mounts=shared))["linux"]
     assert linux["sysctl"] == {"net.core.somaxconn": "1024"}
     assert linux["rootfsPropagation"] == "rslave"
+    both = (*shared, Mount(Path("/n"), "/n", propagation="Bidirectional"))
+    assert build_spec(request_of(mounts=both))["linux"]["rootfsPropagation"] == "rshared"
