@@ -1,9 +1,11 @@
 """Starting the OCI runtime and conmon where the runtime finds what it can work with.
 
-crun refuses hybrid machines, whose cgroup2 mount beside version 1 it takes for the one to use. Without that mount it
-works with version 1 like anywhere else, so there its programs start in a mount namespace of their own, in which the
-mount is gone. The machine's own mounts stay as they are: a thread makes the namespace for itself and starts programs,
-which are then in it, and nobody else ever is. It lives as long as this thread and what it started.
+crun refuses hybrid machines whose cgroup2 hierarchy has controllers that version 1 left over (such as hugetlb), though
+it uses none of them. So there its programs start in a mount namespace of their own, in which the file that lists these
+controllers is covered by an empty one. The machine's own mounts stay as they are: a thread makes the namespace for
+itself and starts programs, which are then in it, and nobody else ever is. It lives as long as this thread and what it
+started. (Without the whole cgroup2 mount crun works as well, but leaves directories where the mount was, and pods
+without pressure information.)
 
 All other mounts have to be the same on both sides, also those made later: root file systems, volumes, network
 namespaces. That takes directories whose mounts are shared (mount_namespaces(7)). systemd makes the machine's so; where
@@ -26,8 +28,9 @@ from nodeagent.runtime.processes import spawn
 
 # Where crun looks.
 _UNIFIED = Path("/sys/fs/cgroup/unified")
+_CONTROLLERS = "cgroup.controllers"
 _CLONE_NEWNS = 0x20000
-_MS_BIND, _MS_REC, _MS_SLAVE, _MS_SHARED = 1 << 12, 1 << 14, 1 << 19, 1 << 20
+_MS_BIND, _MS_REC, _MS_PRIVATE, _MS_SHARED = 1 << 12, 1 << 14, 1 << 18, 1 << 20
 _MNT_DETACH = 2
 _OCTAL = re.compile(r"\\([0-7]{3})")
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -65,7 +68,7 @@ class Direct:
 
 
 class Apart:
-    """Starts programs in a mount namespace without the cgroup2 mount of a hybrid machine.
+    """Starts programs in a mount namespace that shows no controllers in the cgroup2 hierarchy of a hybrid machine.
 
     Mounts made below ``directories`` before or after are the same there.
     """
@@ -80,7 +83,7 @@ class Apart:
             share(directory)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="launcher")
         try:
-            self._thread.submit(_leave_unified).result()
+            self._thread.submit(_hide_controllers).result()
         except OSError:
             self.close()
             raise
@@ -100,7 +103,10 @@ class Apart:
 
 def must_be_apart(program: str, layout: CgroupLayout) -> bool:
     """Whether a runtime refuses to work on this machine unless it is started apart."""
-    return Path(program).name == "crun" and layout.version == 1 and layout.mounts.get(HYBRID) == _UNIFIED
+    unified = layout.mounts.get(HYBRID)
+    if Path(program).name != "crun" or layout.version == 2 or unified != _UNIFIED:
+        return False
+    return bool((unified / _CONTROLLERS).read_text(encoding="ascii").split())
 
 
 def share(directory: Path) -> None:
@@ -137,14 +143,13 @@ def is_shared(directory: Path, mountinfo: str) -> bool:
     return shared
 
 
-def _leave_unified() -> None:
-    """Give the calling thread its own mounts, without cgroup2's."""
+def _hide_controllers() -> None:
+    """Give the calling thread its own mounts, with the list of cgroup2's controllers covered."""
     if _libc.unshare(_CLONE_NEWNS) != 0:
         _fail("mount namespace")
-    # Else the machine's would go as well.
-    _mount(None, _UNIFIED.parent, _MS_SLAVE | _MS_REC)
-    if _libc.umount2(os.fsencode(_UNIFIED), _MNT_DETACH) != 0:
-        _fail(str(_UNIFIED))
+    # Else the machine's list would be covered as well.
+    _mount(None, _UNIFIED, _MS_PRIVATE)
+    _mount(Path(os.devnull), _UNIFIED / _CONTROLLERS, _MS_BIND)
 
 
 def _mount(source: Path | None, target: Path, flags: int) -> None:

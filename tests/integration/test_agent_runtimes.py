@@ -82,6 +82,22 @@ async def test_a_pod_with_everything(bench: Bench, runtime: RuntimeName) -> None
     assert not node.containers.known()
 
 
+async def test_a_pod_is_in_its_cgroup(bench: Bench, runtime: RuntimeName) -> None:
+    """A container is in its cgroup in every hierarchy that limits or counts, cgroup2's of a hybrid machine included."""
+    node = bench.node(runtime=runtime)
+    worker = node.add(pod_of("sleep 1000"))
+    await node.reports.until(lambda: is_ready(worker))
+    run = worker.state.container("main").record.run
+    assert run is not None
+    path = bench.cgroups.container_path("uid-web", run.id)
+    lines = (line.strip().split(":", 2) for line in _text(f"/proc/{pid_of(node, worker)}/cgroup").splitlines())
+    found = {name: place for _, names, place in lines for name in names.split(",")}
+    wanted = set(bench.cgroups.layout.mounts) - {"unified"} | {""}
+    assert {name: place for name, place in found.items() if name in wanted} == dict.fromkeys(
+        found.keys() & wanted, path
+    )
+
+
 async def test_a_changed_runtime_keeps_what_runs(bench: Bench, runtime: RuntimeName) -> None:
     """An agent with the other runtime adopts, enters and removes containers, and makes new ones with its own."""
     node = bench.node(runtime=runtime)
@@ -109,7 +125,7 @@ async def test_a_changed_runtime_keeps_what_runs(bench: Bench, runtime: RuntimeN
 async def test_mounts_of_the_machine_that_came_later(bench: Bench, runtime: RuntimeName, tmpfs: Path) -> None:
     """A hostPath shows what the machine has mounted since the agent was started, wherever programs are started."""
     node, _ = with_volumes(bench, runtime=runtime)
-    before = _mounts()
+    before = _text("/proc/self/mountinfo")
     later = tmpfs / "later"
     later.mkdir()
     libc = ctypes.CDLL(None, use_errno=True)
@@ -119,11 +135,13 @@ async def test_mounts_of_the_machine_that_came_later(bench: Bench, runtime: Runt
     worker = node.add(pod_of("sleep 1000", spec=spec, volumeMounts=[{"name": "node", "mountPath": "/node"}]))
     await node.reports.until(lambda: is_ready(worker))
     assert await shell(node, worker, "cat /node/file") == "seen"
-    assert [line for line in before.splitlines() if "cgroup" in line and line not in _mounts()] == []
+    assert [
+        line for line in before.splitlines() if "cgroup" in line and line not in _text("/proc/self/mountinfo")
+    ] == []
 
 
-def _mounts() -> str:
-    return Path("/proc/self/mountinfo").read_text()
+def _text(path: str) -> str:
+    return Path(path).read_text()
 
 
 async def test_an_unknown_program_is_explained(bench: Bench, runtime: RuntimeName) -> None:
