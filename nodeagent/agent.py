@@ -43,6 +43,7 @@ from nodeagent.network.services import ServiceTable
 from nodeagent.node_facts import allocatable_of, node_object, own_address, read_machine
 from nodeagent.node_pages import NodePages
 from nodeagent.node_parts import build_parts
+from nodeagent.node_shutdown import NodeShutdown, ShutdownRequest
 from nodeagent.node_view import NodeView
 from nodeagent.pod_events import node_event, pod_event
 from nodeagent.runtime.processes import boot_id
@@ -107,7 +108,10 @@ async def _until_signalled(settings: AgentSettings) -> None:
     waiting = asyncio.create_task(stopping.wait(), name="signal")
     await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
     if not working.done():
-        await agent.announce_hold()
+        leaving = asyncio.create_task(agent.before_stop(), name="leaving")
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        leaving.cancel()
+        await asyncio.gather(leaving, return_exceptions=True)
     for task in (working, waiting):
         task.cancel()
     results = await asyncio.gather(working, waiting, return_exceptions=True)
@@ -188,6 +192,8 @@ class Agent:
             node_name=settings.node_name,
             link_of=pod_link_name,
         ).table(healthy=lambda: self._group is not None)
+        request = ShutdownRequest(settings.run_dir)
+        self._shutdown = NodeShutdown(request, self._worker, unready=self._uplink.node_unready)
         logs = LogReader(self._worker, self._parts.starter)
         self._tunnels = Tunnels(self._worker, self._parts.containers, logs, self._pages)
         self._scraper = ApplicationScraper(warn=self._warn_of_page, wall_clock=time.time)
@@ -255,6 +261,7 @@ class Agent:
         static = {"static pods": self._manifests.run()} if self._manifests is not None else {}
         return {
             **static,
+            "shutdown": self._shutdown.run(),
             "services": self._services.run(),
             "pods": self._worker.run(),
             "records": self._parts.context.store.run(),
@@ -308,6 +315,11 @@ class Agent:
     def _renewed(self, identity: Identity) -> None:
         self._identity = identity
 
+    async def before_stop(self) -> None:
+        """End the pods if it is the machine that stops; a plain stop leaves them, and asks the servers to wait."""
+        await self._shutdown.with_machine(self._settings.shutdown_periods)
+        await self.announce_hold()
+
     async def announce_hold(self) -> None:
         """Ask the servers not to judge the node lost while the next agent starts."""
         try:
@@ -335,6 +347,7 @@ class Agent:
             data_dir=self._settings.data_dir,
             pod_cidr=self._facts.pod_cidr,
         )
+        node["status"]["conditions"] = self._uplink.conditions(node["status"]["conditions"])
         running = [
             pb.RunningPod(namespace=namespace_of(each.pod), name=name_of(each.pod), uid=uid_of(each.pod))
             for each in self._worker.pods()

@@ -15,7 +15,7 @@ from nodeagent.isolation.ranges import PodUsers
 from nodeagent.runtime.processes import ProcessIdentity
 
 SandboxPhase = Literal["absent", "preparing", "ready", "releasing", "released"]
-StopKind = Literal["deleted", "removed", "deadline"]
+StopKind = Literal["deleted", "removed", "deadline", "terminated"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,9 @@ class Sandbox:
 class Stop:
     """Why the whole pod ends, since when, and how long its containers have for it.
 
-    ``deleted``: by its deletionTimestamp; ``removed``: it is no longer this node's; ``deadline``: it ran too long.
+    ``deleted``: by its deletionTimestamp; ``removed``: it is no longer this node's; ``deadline``: it ran too long;
+    ``terminated``: the node ends it for a cause of its own. The last two leave a failed pod behind, with reason and
+    message; ``disruption`` is the reason of its DisruptionTarget condition, if it gets one.
     """
 
     kind: StopKind
@@ -125,6 +127,12 @@ class Stop:
     grace_s: float
     reason: str = ""
     message: str = ""
+    disruption: str = ""
+
+    @property
+    def fails(self) -> bool:
+        """Whether the pod stays, failed, until it is deleted."""
+        return self.kind in ("deadline", "terminated")
 
     @property
     def deadline_unix_s(self) -> float:

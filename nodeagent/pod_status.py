@@ -55,6 +55,7 @@ def build_status(
         "conditions": [
             *_conditions(pod, state, previous, statuses=mains, inits=inits, phase=phase, now=now),
             *_resize_conditions(pod, state, previous, now=now),
+            *_disruption(pod, state, previous, now=now),
         ],
         "hostIP": node.host_ip,
         "hostIPs": [{"ip": node.host_ip}],
@@ -94,10 +95,12 @@ def _phase(pod: Mapping[str, Any], state: PodState, previous: Mapping[str, Any])
     if previous.get("phase") in ("Succeeded", "Failed"):
         return str(previous["phase"])
     busy = any(each.busy for each in state.containers.values())
+    if state.stop is not None and state.stop.fails:
+        return _running_phase(pod, state) if busy else "Failed"
     if state.stop is not None:
         if busy or not state.containers:
             return _running_phase(pod, state)
-        return "Failed" if state.stop.kind == "deadline" else _final_phase(pod, state)
+        return _final_phase(pod, state)
     if finished(pod, state):
         sidecars = any(state.container(each["name"]).busy for each in init_containers(pod))
         return "Running" if sidecars else _final_phase(pod, state)
@@ -276,6 +279,19 @@ def _resize_conditions(
     for kind, verdict in verdicts.items():
         if verdict.status:
             set_condition(held, kind, status="True", reason=verdict.reason, message=verdict.message, now=moment)
+    return [_trimmed(pod, each) for each in held]
+
+
+def _disruption(
+    pod: Mapping[str, Any], state: PodState, previous: Mapping[str, Any], *, now: float
+) -> list[KubeObject]:
+    """That the node itself has ended the pod."""
+    if state.stop is None or not state.stop.disruption:
+        return []
+    held = [dict(each) for each in previous.get("conditions") or () if each["type"] == "DisruptionTarget"]
+    moment = datetime.fromtimestamp(now, UTC)
+    stop = state.stop
+    set_condition(held, "DisruptionTarget", status="True", reason=stop.disruption, message=stop.message, now=moment)
     return [_trimmed(pod, each) for each in held]
 
 

@@ -88,6 +88,7 @@ class PodWorker:
         self._group: asyncio.TaskGroup | None = None
         self._pending: KubeObject | None = None
         self._removal_grace_s: float | None = None
+        self._termination: Stop | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.listeners: set[asyncio.Event] = set()
         self.over = False
@@ -123,6 +124,23 @@ class PodWorker:
         grace_s = lifecycle.grace_s(self._pod)
         self._removal_grace_s = grace_s if whole_grace else min(grace_s, REMOVED_GRACE_LIMIT_S)
         self._wake.set()
+
+    def terminate(self, stop: Stop) -> None:
+        """The node ends the pod for a cause of its own, which its status shows (``stop.kind`` is ``terminated``)."""
+        if self._status.get("phase") not in FINAL_PHASES:
+            self._termination = stop
+            self._wake.set()
+
+    def refuse(self, reason: str, message: str) -> None:
+        """The node does not take the pod; to be called before it is run."""
+        self._state.stop = Stop("terminated", time.time(), 0.0, reason, message)
+        self._state.sandbox_phase = "released"
+        self._context.events(pod_event(self._pod, "Warning", reason, message))
+
+    @property
+    def released(self) -> bool:
+        """Whether nothing is left of the pod on the node but its logs and its record."""
+        return self._state.sandbox_phase == "released"
 
     def objects_changed(self) -> None:
         """Objects that the pod may refer to have changed: refresh its volumes, and try again what waited for them."""
@@ -259,6 +277,8 @@ class PodWorker:
             self._end(Stop("deleted", now, lifecycle.grace_s(self._pod) if grace is None else float(grace)))
         elif self._removal_grace_s is not None:
             self._end(Stop("removed", now, self._removal_grace_s))
+        elif self._termination is not None and not self.released:
+            self._end(self._termination)
 
     def _end(self, stop: Stop) -> None:
         """The pod has to end. Of two reasons the first stays, of two deadlines the earlier."""
@@ -266,9 +286,9 @@ class PodWorker:
         if before is None:
             self._state.stop = stop
             logger.info("pod_stopping", extra={"pod_uid": uid_of(self._pod), "why": stop.kind, "grace_s": stop.grace_s})
-        elif before.kind == "deadline" or stop.deadline_unix_s < before.deadline_unix_s:
+        elif (before.fails and not stop.fails) or stop.deadline_unix_s < before.deadline_unix_s:
             earliest = min(before.deadline_unix_s, stop.deadline_unix_s)
-            kind = stop.kind if before.kind == "deadline" else before.kind
+            kind = stop.kind if before.fails else before.kind
             self._state.stop = replace(before, kind=kind, grace_s=max(0.0, earliest - before.since_unix_s))
         else:
             return

@@ -8,6 +8,7 @@ from pathlib import Path
 from nodeagent.images.disk import DiskThresholds
 from nodeagent.images.store import PARALLEL_PULLS
 from nodeagent.isolation.choice import UserNamespaceMode
+from nodeagent.node_shutdown import Period
 from nodeagent.runtime.runtimes import RuntimeName
 
 DEFAULT_PIDS_LIMIT = 1024
@@ -29,6 +30,7 @@ class AgentSettings:
     user_namespaces: UserNamespaceMode = "auto"
     runtime: RuntimeName = "auto"
     pod_manifest_path: Path | None = None
+    shutdown_periods: tuple[Period, ...] = ()
     parallel_pulls: int = PARALLEL_PULLS
     disk_thresholds: DiskThresholds = field(default_factory=DiskThresholds)
 

@@ -7,7 +7,7 @@ starts over with the newest status of every pod; events that no session could ta
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -40,7 +40,8 @@ class Uplink:
         self.carriers: list[Carrier] = []
         self.round: Round | None = None
         self.applications: ApplicationRound | None = None
-        self.node_status: KubeObject = {}
+        self.node_status: KubeObject | None = None
+        self.unready: KubeObject | None = None
         self.mirrors: pb.StaticPods | None = None
         self._events: deque[PodEvent] = deque(maxlen=EVENT_LIMIT)
 
@@ -61,8 +62,17 @@ class Uplink:
 
     def node_changed(self, status: KubeObject) -> None:
         """Send parts of the node's status that have changed."""
-        self.node_status = {**self.node_status, **status}
+        self.node_status = {**(self.node_status or {}), **status}
         self.wake()
+
+    def node_unready(self, condition: KubeObject | None) -> None:
+        """Send that the node is not ready, as this Ready condition says; None for the end of that."""
+        self.unready = condition
+        self.node_changed({})
+
+    def conditions(self, conditions: Iterable[KubeObject]) -> list[KubeObject]:
+        """A node's conditions, with what it says of being ready."""
+        return [*conditions, *([self.unready] if self.unready is not None else [])]
 
     def mirrors_wanted(self, pods: list[KubeObject]) -> None:
         """Let a server see to it that exactly these pods stand in the API for the node's static ones."""
@@ -94,7 +104,7 @@ class UplinkCursor:
     _generation: int = -1
     _applications_generation: int = -1
     _offered: frozenset[tuple[str, str, bool]] = frozenset()
-    _node_status: KubeObject = field(default_factory=dict)
+    _node_status: KubeObject | None = None
     _mirrors: pb.StaticPods | None = None
 
     def take(self, now_s: float, *, samples: bool) -> tuple[list[pb.AgentMessage], float | None]:
@@ -106,9 +116,11 @@ class UplinkCursor:
         ]
         while events := self.uplink.take_events():
             messages.append(pb.AgentMessage(events=event_batch(events)))
-        if self.uplink.node_status is not self._node_status and self.uplink.node_status:
+        if self.uplink.node_status is not None and self.uplink.node_status is not self._node_status:
             self._node_status = self.uplink.node_status
-            messages.append(pb.AgentMessage(node_update=pb.NodeUpdate(status_json=encode(self._node_status))))
+            conditions = self.uplink.conditions(self._node_status.get("conditions") or ())
+            status = {**self._node_status, "conditions": conditions}
+            messages.append(pb.AgentMessage(node_update=pb.NodeUpdate(status_json=encode(status))))
         if self.uplink.mirrors is not self._mirrors and self.uplink.mirrors is not None:
             self._mirrors = self.uplink.mirrors
             messages.append(pb.AgentMessage(static_pods=self._mirrors))

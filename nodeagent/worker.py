@@ -10,17 +10,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterable, Mapping
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
+from flotilla.api.conditions import SHUTTING_DOWN
 from flotilla.api.mirrors import is_mirror
 from flotilla.api.objects import KubeObject, is_deleting, name_of, namespace_of, uid_of
 from nodeagent.assigned import CONFIG_MAPS, ENDPOINT_SLICES, PODS, SECRETS, SERVICES, Assignments, ObjectKey
-from nodeagent.lifecycle import containers_of
+from nodeagent.lifecycle import containers_of, grace_s
 from nodeagent.metrics.sampler import TrackedContainer
+from nodeagent.node_shutdown import (
+    DISRUPTION,
+    REJECTED_MESSAGE,
+    TERMINATED,
+    TERMINATED_MESSAGE,
+    Period,
+    group_of,
+)
 from nodeagent.pod_context import PodContext
-from nodeagent.pod_state import PodRecord, ResizeProblem
+from nodeagent.pod_state import PodRecord, ResizeProblem, Stop
 from nodeagent.pod_worker import PodWorker
 from nodeagent.restarts import retry_delay_s
 from nodeagent.room import resize_problem
@@ -29,6 +39,8 @@ from nodeagent.static_pods.manifests import is_static, same_name
 from nodeagent.static_pods.mirrors import Mirrors
 
 logger = logging.getLogger(__name__)
+
+RELEASE_SLACK_S = 2.0
 
 
 class StaticSource(Protocol):
@@ -77,6 +89,7 @@ class Worker:
         # Pods that have ended here and that the server has yet to take back; whether they were being deleted then.
         self._ended: dict[str, bool] = {}
         self._spoken = False
+        self._shutting_down = False
         self._group: asyncio.TaskGroup | None = None
 
     async def run(self) -> None:
@@ -119,6 +132,23 @@ class Worker:
             self._reconcile()
             if self._static.read:
                 self._mirrors.want(self._static.pods())
+
+    async def shut_down(self, periods: Sequence[Period]) -> None:
+        """End all pods, group by group, and take no others; returns when they have ended or their time is over.
+
+        It may be begun before ``run``. Cancelling leaves the pods that have not been ended yet.
+        """
+        self._shutting_down = True
+        for index, (_, seconds) in enumerate(periods):
+            group = [worker for worker in self._pods.values() if group_of(worker.pod, periods) == index]
+            for worker in group:
+                worker.terminate(_shutdown_stop(worker.pod, seconds))
+            await _until_released(group, timeout_s=seconds + RELEASE_SLACK_S)
+
+    def resume(self) -> None:
+        """Take pods again. Those that have been ended stay so, but the node's own begin anew."""
+        self._shutting_down = False
+        self._reconcile()
 
     def pods(self) -> list[PodWorker]:
         """The workers of all pods on this node."""
@@ -192,15 +222,23 @@ class Worker:
         """A changed manifest is another pod of the same name, which waits for the one before to be gone."""
         wanted = self._static.pods()
         for uid, pod in wanted.items():
-            if uid not in self._pods and not any(same_name(pod, worker.pod) for worker in self._pods.values()):
+            if (
+                uid not in self._pods
+                and not self._shutting_down
+                and not any(same_name(pod, worker.pod) for worker in self._pods.values())
+            ):
                 self._add(uid, pod)
         for uid, worker in self._pods.items():
-            if self._static.read and is_static(worker.pod) and uid not in wanted:
+            stop = worker.state.stop
+            ended_by_shutdown = stop is not None and stop.reason == TERMINATED and not self._shutting_down
+            if self._static.read and is_static(worker.pod) and (uid not in wanted or ended_by_shutdown):
                 worker.remove(whole_grace=True)
 
     def _add(self, uid: str, pod: KubeObject, *, record: PodRecord | None = None) -> None:
         assert self._group is not None
         worker = PodWorker(pod, self._context, record=record)
+        if record is None and self._shutting_down:
+            worker.refuse(SHUTTING_DOWN, REJECTED_MESSAGE)
         self._pods[uid] = worker
         self._group.create_task(self._work(uid, worker), name=f"pod {namespace_of(pod)}/{name_of(pod)}")
 
@@ -228,3 +266,25 @@ class Worker:
             self._reconcile_static()
         else:
             self._ended[uid] = is_deleting(worker.assigned)
+
+
+def _shutdown_stop(pod: KubeObject, seconds: float) -> Stop:
+    grace = min(grace_s(pod), seconds)
+    return Stop("terminated", time.time(), grace, TERMINATED, TERMINATED_MESSAGE, DISRUPTION)
+
+
+async def _until_released(workers: Sequence[PodWorker], *, timeout_s: float) -> None:
+    """Wait until nothing is left of any of these pods, or for so long."""
+    stirred = asyncio.Event()
+    for worker in workers:
+        worker.listeners.add(stirred)
+    try:
+        async with asyncio.timeout(timeout_s):
+            while not all(worker.over or worker.released for worker in workers):
+                stirred.clear()
+                await stirred.wait()
+    except TimeoutError:
+        logger.warning("pods_outlive_shutdown", extra={"count": sum(not each.released for each in workers)})
+    finally:
+        for worker in workers:
+            worker.listeners.discard(stirred)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from controlplane.scheduler.taints import NO_EXECUTE, NO_SCHEDULE, taints_of
-from flotilla.api.conditions import get_condition, is_true, set_condition
+from flotilla.api.conditions import SHUTTING_DOWN, get_condition, is_true, set_condition
 from flotilla.api.objects import KubeObject, format_time
 
 UNREACHABLE = "node.kubernetes.io/unreachable"
@@ -57,7 +57,8 @@ def _wanted(node: KubeObject, present: list[KubeObject], *, lost: bool, evict: b
     elif ready is not None and ready["status"] == "Unknown":
         wanted |= {(taint["key"], taint["effect"]) for taint in present if taint["key"] in (UNREACHABLE, NOT_READY)}
     elif ready is None or ready["status"] != "True":
-        wanted |= _both(NOT_READY, evict)
+        # The agent of a node that shuts down ends its pods itself, in their order and time.
+        wanted |= _both(NOT_READY, evict and (ready or {}).get("reason") != SHUTTING_DOWN)
     return wanted
 
 

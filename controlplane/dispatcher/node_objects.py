@@ -2,7 +2,8 @@
 
 The agent owns capacity, node info, addresses, images and its own conditions; labels that it reports win over older
 values, other labels, taints and annotations are the users'. ``Ready`` is the control plane's: an open session means
-True, and the node lifecycle controller says when it is not.
+True unless its agent says that it is not (its machine shuts down), and the node lifecycle controller says when there is
+none.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from flotilla.api.conditions import set_condition
+from flotilla.api.conditions import SHUTTING_DOWN, set_condition
 from flotilla.api.objects import KubeObject, format_time, labels_of
 
 AGENT_STATUS_FIELDS = ("capacity", "allocatable", "nodeInfo", "addresses", "images", "daemonEndpoints")
@@ -39,14 +40,16 @@ def apply_identity(node: KubeObject, reported: Mapping[str, Any], *, pod_cidr: s
 
 
 def apply_status(node: KubeObject, status: Mapping[str, Any], *, now: datetime) -> None:
-    """Write what the agent reports of the node into its status in place, and that it is ready."""
+    """Write what the agent reports of the node into its status in place, and whether it is ready."""
     target = node.setdefault("status", {})
     target.update({name: status[name] for name in AGENT_STATUS_FIELDS if name in status})
     conditions = target.setdefault("conditions", [])
+    ready: Mapping[str, Any] = {"type": "Ready", "status": "True", "reason": READY_REASON, "message": READY_MESSAGE}
     for condition in status.get("conditions") or ():
         if condition.get("type") != "Ready":
             _set(conditions, condition, now=now)
-    ready = {"type": "Ready", "status": "True", "reason": READY_REASON, "message": READY_MESSAGE}
+        elif (condition.get("status"), condition.get("reason")) == ("False", SHUTTING_DOWN):
+            ready = condition
     _set(conditions, ready, now=now)
 
 

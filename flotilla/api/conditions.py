@@ -11,6 +11,9 @@ from typing import Any
 
 from flotilla.api.objects import KubeObject, format_time
 
+SHUTTING_DOWN = "NodeShutdown"
+"""The reason of a node that is not ready because its machine goes down."""
+
 
 def get_condition(obj: Mapping[str, Any], type_: str) -> KubeObject | None:
     """The object's condition of that type, the very dict in its status; None if it has none."""

@@ -33,6 +33,10 @@ def up(
     cluster_domain: Annotated[str, typer.Option(help="DNS domain of the cluster.")] = "cluster.local",
     cgroup_parent: Annotated[str, typer.Option(help="cgroup that holds all pods.")] = "flotilla",
     node_grace: Annotated[float, typer.Option(help="Seconds without contact until a node counts as lost.")] = 4.0,
+    shutdown_grace: Annotated[
+        float, typer.Option(help="Seconds for pods to end in when systemd stops the machine; 0 leaves them to it.")
+    ] = 0.0,
+    shutdown_grace_critical: Annotated[float, typer.Option(help="How many of them are for critical pods.")] = 0.0,
 ) -> None:
     """Start a cluster on this machine: etcd, server, agent, DNS, Prometheus. Changes nothing where it already runs.
 
@@ -61,7 +65,11 @@ def up(
         cluster_domain=cluster_domain,
         cgroup_parent=cgroup_parent,
         node_grace_s=node_grace,
+        shutdown_grace_s=shutdown_grace,
+        shutdown_grace_critical_s=shutdown_grace_critical,
     )
+    if shutdown_grace_critical > shutdown_grace:
+        raise CommandError("--shutdown-grace-critical: it is a part of --shutdown-grace, and can't be more")
     changed = start(settings)
     print(f"The cluster {'is up' if changed else 'was up already; nothing changed'}: {settings.api_url}")
     print(f"For kubectl: export KUBECONFIG={settings.kubeconfig}")

@@ -36,6 +36,7 @@ COMMANDS: dict[str, str] = {
     "autoscale": "flotilla.cli.autoscale:app",
     "version": "flotilla.cli.version:version",
     "image": "flotilla.cli.image:app",
+    "node": "flotilla.cli.node:app",
     "token": "flotilla.cli.token:app",
     "completion": "flotilla.cli.completion:completion",
 }
@@ -44,6 +45,7 @@ PANELS = {
     "up": "Cluster",
     "down": "Cluster",
     "image": "Cluster",
+    "node": "Cluster",
     "token": "Cluster",
     "version": "Other",
     "completion": "Other",

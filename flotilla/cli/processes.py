@@ -16,6 +16,7 @@ from pathlib import Path
 
 from flotilla.api.durations import parse_duration
 from flotilla.cli.failures import CommandError
+from flotilla.cli.shutdown_periods import BY_PRIORITY, CRITICAL, TOTAL, parse_periods
 from flotilla.logs import LEVELS, configure_logging
 
 
@@ -121,6 +122,9 @@ def _agent_parser() -> ArgumentParser:
     user_namespaces = "whether pods that share nothing with the node get users of their own (default: auto)"
     add("--user-namespaces", choices=("auto", "off"), default="auto", help=user_namespaces)
     add("--pod-manifest-path", type=Path, help="directory of manifests of static pods; it is followed")
+    add(TOTAL, default="0s", help="time for pods to end in when systemd stops the machine; 0s leaves them to it")
+    add(CRITICAL, default="0s", help="the part of it kept for critical pods")
+    add(BY_PRIORITY, default="", help="times by priority instead: 0=20s,1000=5s")
     runtime = "OCI runtime of new containers (default: the faster one that is installed)"
     add("--runtime", choices=("auto", "crun", "runc"), default="auto", help=runtime)
     high = "percent of the disk in use from which images that nothing uses are removed; 100: never"
@@ -168,6 +172,11 @@ def _run_agent(options: Namespace) -> None:
     from nodeagent.images.disk import DiskThresholds
     from nodeagent.settings import AgentSettings
 
+    periods = parse_periods(
+        total=options.shutdown_grace_period,
+        critical=options.shutdown_grace_period_critical_pods,
+        by_priority=options.shutdown_grace_period_by_pod_priority,
+    )
     run(
         AgentSettings(
             data_dir=options.data_dir,
@@ -181,6 +190,7 @@ def _run_agent(options: Namespace) -> None:
             user_namespaces=options.user_namespaces,
             runtime=options.runtime,
             pod_manifest_path=options.pod_manifest_path,
+            shutdown_periods=periods,
             parallel_pulls=options.max_parallel_image_pulls,
             disk_thresholds=DiskThresholds(
                 options.image_gc_high_threshold,

@@ -12,12 +12,14 @@ import shutil
 import sys
 from pathlib import Path
 
+from flotilla.cli.shutdown_periods import CRITICAL, TOTAL
 from flotilla.local.child import Child
 from flotilla.local.settings import LocalSettings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SOURCE_PACKAGES = ("flotilla", "controlplane", "nodeagent", "protos")
 
+AGENT_STOP_S = 10.0
 ETCD_SNAPSHOT_COUNT = 1000
 ETCD_HEARTBEAT_MILLIS = 100
 ETCD_ELECTION_TIMEOUT_MILLIS = 500  # a single member waits this long for itself after every start
@@ -129,6 +131,9 @@ def _agent(settings: LocalSettings) -> Child:
         f"--metrics-listen=127.0.0.1:{settings.agent_metrics_port}",
         f"--cgroup-parent={settings.cgroup_parent}",
         f"--pod-manifest-path={settings.manifest_dir}",
+        f"{TOTAL}={settings.shutdown_grace_s:g}s",
+        f"{CRITICAL}={settings.shutdown_grace_critical_s:g}s",
+        stop_grace_s=AGENT_STOP_S + settings.shutdown_grace_s,
     )
 
 

@@ -37,6 +37,8 @@ class LocalSettings:
     cluster_domain: str = "cluster.local"
     cgroup_parent: str = "flotilla"
     node_grace_s: float = 4.0
+    shutdown_grace_s: float = 0.0
+    shutdown_grace_critical_s: float = 0.0
 
     @property
     def node(self) -> str:

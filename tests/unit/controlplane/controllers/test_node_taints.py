@@ -46,6 +46,14 @@ def test_wanted_taints(node: KubeObject, lost: bool, evict: bool, wanted: list[s
     assert sorted(f"{taint['key']}:{taint['effect']}" for taint in taints) == wanted
 
 
+def test_pods_of_a_node_that_shuts_down_are_left_to_it() -> None:
+    """Its agent ends them in order and in their time; the node only takes no others."""
+    node = _node(ready="False")
+    node["status"]["conditions"][0]["reason"] = "NodeShutdown"
+    taints = wanted_taints(node, lost=False, evict=True, now=NOW)
+    assert [f"{taint['key']}:{taint['effect']}" for taint in taints] == [f"{NOT_READY}:NoSchedule"]
+
+
 def test_taints_keep_their_time() -> None:
     """A taint that stays keeps the moment since when tolerations count."""
     node = _node()

@@ -49,6 +49,17 @@ def test_ready_is_not_the_agents_to_say() -> None:
     assert "phase" not in node["status"]
 
 
+def test_a_node_that_shuts_down_is_not_ready() -> None:
+    """The agent may say so, with its reason; when it says it no more the node is ready again."""
+    node: KubeObject = {"metadata": {"name": "one"}}
+    condition = {"type": "Ready", "status": "False", "reason": "NodeShutdown", "message": "node is shutting down"}
+    apply_status(node, {"conditions": [condition]}, now=NOW)
+    ready = get_condition(node, "Ready") or {}
+    assert (ready["status"], ready["reason"], ready["message"]) == ("False", "NodeShutdown", "node is shutting down")
+    apply_status(node, {"conditions": []}, now=NOW)
+    assert (get_condition(node, "Ready") or {})["status"] == "True"
+
+
 @pytest.mark.parametrize(
     ("taken", "preferred", "wanted"),
     [

@@ -95,6 +95,20 @@ def test_children_are_told_everything(tmp_path: Path) -> None:
     assert "--client-cert-auth=true" in children["etcd"]
 
 
+def test_the_agent_has_time_to_end_its_pods(tmp_path: Path) -> None:
+    """Whoever stops the agent waits for as long as its pods may take when the machine goes down."""
+    plain = {child.name: child for child in children_of(LocalSettings(data_dir=tmp_path))}
+    graceful = {
+        child.name: child
+        for child in children_of(
+            LocalSettings(data_dir=tmp_path, shutdown_grace_s=30.0, shutdown_grace_critical_s=10.0)
+        )
+    }
+    assert "--shutdown-grace-period=30s" in graceful["agent"].command
+    assert "--shutdown-grace-period-critical-pods=10s" in graceful["agent"].command
+    assert graceful["agent"].stop_grace_s == plain["agent"].stop_grace_s + 30.0
+
+
 def test_units_quote_their_commands() -> None:
     """A rendered unit has the command, quoted and with % doubled, and no place left open."""
     child = Child(name="agent", command=("/a b", "--x=50%"), environment=(("K", "v"),), stop_grace_s=7.0)
