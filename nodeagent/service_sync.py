@@ -18,6 +18,7 @@ from flotilla.api.objects import KubeObject
 from nodeagent.assigned import ENDPOINT_SLICES, SERVICES, Assignments
 from nodeagent.dns.zone import write_zone
 from nodeagent.network.services import ServiceTableError
+from nodeagent.waking.held import HELD_NAME, held_ports, write_held
 
 logger = logging.getLogger(__name__)
 
@@ -87,6 +88,7 @@ class ServiceSync:
         assert self._table is not None
         self._table.sync(services, slices)
         write_zone(self._zone_path, services, slices, domain=self._domain)
+        write_held(self._zone_path.with_name(HELD_NAME), held_ports(services, slices))
 
     async def out_of_service(self, ip: str) -> None:
         """Return once no service on this node leads to the address; after a second in any case."""

@@ -44,6 +44,7 @@ class Uplink:
         self.unready: KubeObject | None = None
         self.mirrors: pb.StaticPods | None = None
         self._events: deque[PodEvent] = deque(maxlen=EVENT_LIMIT)
+        self._rung: set[tuple[str, str]] = set()
 
     def wake(self) -> None:
         """Let the sessions look for something to send."""
@@ -59,6 +60,16 @@ class Uplink:
         """Send a round of samples, and what pods say, if the leader listens: an old one is of no use to anyone."""
         self.round, self.applications = newest, applications
         self.wake()
+
+    def rung(self, namespace: str, service: str) -> None:
+        """Tell that requests to a service wait here; who rings rings again, so that nothing is kept for long."""
+        self._rung.add((namespace, service))
+        self.wake()
+
+    def take_rung(self) -> set[tuple[str, str]]:
+        """The services that were rung for since the last call."""
+        rung, self._rung = self._rung, set()
+        return rung
 
     def node_changed(self, status: KubeObject) -> None:
         """Send parts of the node's status that have changed."""
@@ -116,6 +127,10 @@ class UplinkCursor:
         ]
         while events := self.uplink.take_events():
             messages.append(pb.AgentMessage(events=event_batch(events)))
+        messages += [
+            pb.AgentMessage(wake=pb.Wake(namespace=namespace, service=service))
+            for namespace, service in sorted(self.uplink.take_rung())
+        ]
         if self.uplink.node_status is not None and self.uplink.node_status is not self._node_status:
             self._node_status = self.uplink.node_status
             conditions = self.uplink.conditions(self._node_status.get("conditions") or ())

@@ -27,6 +27,7 @@ from controlplane.autoscaler.status import next_status, worth_writing
 from controlplane.autoscaler.target import Target, TargetError, find_target, refers_to
 from controlplane.autoscaler.total_reader import TotalReader
 from controlplane.autoscaler.usage import SampledUsage, UnknownUsage
+from controlplane.autoscaler.waking import sleepers
 from controlplane.reconcile.clock import Clock
 from controlplane.reconcile.controller import Controller, ObjectKey
 from controlplane.reconcile.events import EventRecorder
@@ -114,6 +115,16 @@ class AutoscalerReconciler:
         for key, memory in self._memories.items():
             if memory.everywhere or not memory.nodes.isdisjoint(nodes):
                 yield key, memory.evaluated_s + EVALUATE_EVERY_S - now_s
+
+    def wake(self, namespace: str, service: str) -> list[ObjectKey]:
+        """The autoscalers whose targets are behind the service and may be at zero: requests wait for them."""
+        now_s, woken = asyncio.get_running_loop().time(), []
+        for key in sleepers(self._cache, namespace, service):
+            memory = self._memories.get(key)
+            if memory is not None:
+                memory.woken_s = now_s
+                woken.append(key)
+        return woken
 
     async def reconcile(self, key: ObjectKey) -> Result:
         """Evaluate one autoscaler."""
@@ -332,6 +343,7 @@ class Autoscaler:
             tasks.create_task(self._controller.run(), name=self.name)
             tasks.create_task(self._follow_samples(), name=f"{self.name} samples")
             tasks.create_task(self._follow_queries(), name=f"{self.name} queries")
+            tasks.create_task(self._follow_wakes(), name=f"{self.name} wakes")
             tasks.create_task(self._figures.queries.run(), name=f"{self.name} Prometheus")
 
     async def _follow_samples(self) -> None:
@@ -340,6 +352,12 @@ class Autoscaler:
             nodes = await self._figures.samples.arrivals()
             for key, delay_s in self._reconciler.due(nodes, now_s=clock()):
                 self._controller.queue.add_after(key, delay_s)
+
+    async def _follow_wakes(self) -> None:
+        while True:
+            for namespace, service in await self._figures.wakes.rung():
+                for key in self._reconciler.wake(namespace, service):
+                    self._controller.queue.add(key)
 
     async def _follow_queries(self) -> None:
         while True:

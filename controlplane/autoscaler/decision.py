@@ -57,12 +57,13 @@ class Beyond:
     """What an autoscaler asks for beyond Kubernetes' algorithm; nothing by default.
 
     ``floor`` is a count that is forecast to be needed; ``scaled_to_zero`` says that it was this autoscaler that left no
-    replicas, and not somebody who wants it to pause.
+    replicas, and not somebody who wants it to pause; ``woken`` that requests wait for a replica, or did lately.
     """
 
     panic: Panic | None = None
     floor: int = 0
     scaled_to_zero: bool = False
+    woken: bool = False
 
 
 PLAIN = Beyond()
@@ -82,6 +83,9 @@ def decide(
     if current == 0 and bounds.minimum != 0 and not beyond.scaled_to_zero:
         message = "scaling is disabled since the replica count of the target is zero"
         return Decision(0, "", (Explanation("ScalingActive", False, "ScalingDisabled", message),), history)
+    if current == 0 and beyond.woken:
+        history = history.recommended(1, behavior, now_s=now_s)
+        return Decision(1, "requests wait for it", (), _carried_out(history, 1, now_s=now_s))
     if current > bounds.maximum:
         why = "Current number of replicas above Spec.MaxReplicas"
         return Decision(bounds.maximum, why, (), _carried_out(history, bounds.maximum - current, now_s=now_s))
@@ -108,6 +112,8 @@ def _by_metrics(
         first = failed[0]
         message = f"the HPA was unable to compute the replica count: {first.message}"
         return Decision(None, "", (Explanation("ScalingActive", False, first.reason, message),), history)
+    if beyond.woken and not desired:
+        desired, title = 1, "requests that waited"
     if beyond.floor > desired:
         desired, title = beyond.floor, "the forecast"
     if beyond.panic is not None and current and desired >= beyond.panic.threshold * current:

@@ -19,6 +19,7 @@ from flotilla.api.conditions import get_condition
 from flotilla.api.objects import KubeObject
 
 SCALED_TO_ZERO = "ScaledToZero"
+AWAKE_S = 10.0  # how long a target that was woken keeps its replica at least
 
 MeasurerFor = Callable[[KubeObject, AutoscalingOptions], Measurer]
 
@@ -56,6 +57,7 @@ def evaluate(
         panic=options.panic,
         floor=memory.forecast_floor(measured, options.forecast, now_s=now_s),
         scaled_to_zero=was_scaled_to_zero(autoscaler),
+        woken=now_s - memory.woken_s < AWAKE_S,
     )
     decision = decide(measured, history, behavior, bounds, current=current, now_s=now_s, beyond=beyond)
     return Evaluation(options, behavior, bounds, beyond, history, measured, decision, current, now_s)

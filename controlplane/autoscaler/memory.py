@@ -26,6 +26,7 @@ class Memory:
     evaluated_s: float = float("-inf")
     waiting_since_s: float | None = None
     written_s: float = float("-inf")
+    woken_s: float = float("-inf")
     failing_since_s: dict[int, float] = field(default_factory=dict)  # position of the metric → when
     forecast: Forecast | None = None
 

@@ -1,8 +1,8 @@
 """The value of an Object or External metric: from a Prometheus query if the autoscaler names one, else from the pods.
 
 An Object metric is the sum over the pods behind the object: those that a Service selects, those below a workload, a
-pod itself, or all of a namespace. An External metric is the sum over all pods of the autoscaler's namespace that offer
-it; its selector is one of series' labels.
+pod itself, or all of a namespace; where there is none, nothing is asked of them, and the sum is zero. An External
+metric is the sum over all pods of the autoscaler's namespace that offer it; its selector is one of series' labels.
 """
 
 from __future__ import annotations
@@ -64,6 +64,8 @@ class TotalReader:
             if pod.node and not is_deleting(pod.obj)
         ]
         known = [usage.value for usage in usages if usage is not None]
+        if not usages and metric.described is not None:
+            return 0.0
         if not known:
             raise MetricError(
                 f"no pod offers {metric.name}: annotate pods with prometheus.io/scrape: 'true' and prometheus.io/port, "

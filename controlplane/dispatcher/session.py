@@ -214,6 +214,8 @@ class Session:
                 self._parts.figures.applications.ingest(self.node, message.application_samples)
             case "offered_metrics":
                 self._parts.figures.applications.offer(self.node, message.offered_metrics)
+            case "wake":
+                self._parts.figures.wakes.ring(message.wake.namespace, message.wake.service)
             case "node_update":
                 self._reports.status(_object(message.node_update.status_json, "node_update.status_json"))
             case "events":

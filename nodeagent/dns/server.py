@@ -15,8 +15,9 @@ import signal
 import socket
 import struct
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,6 +28,9 @@ from nodeagent.dns.answers import Answer, Zone, reply_to
 from nodeagent.dns.forwarder import Forwarder
 from nodeagent.dns.records import ZoneRecords, read_zone
 from nodeagent.dns.settings import DnsSettings
+from nodeagent.waking.doorbell import press
+from nodeagent.waking.held import WAKER_PORT
+from nodeagent.waking.waker import BACKLOG, Waker
 
 logger = logging.getLogger(__name__)
 
@@ -160,16 +164,22 @@ async def serve(settings: DnsSettings, *, started: asyncio.Event, stop: asyncio.
     loop = asyncio.get_running_loop()
     forwarder = Forwarder(settings.resolv_conf, own_addresses=(settings.address[0],))
     server = DnsServer(settings.zone_path, forwarder)
+    waker = Waker(settings.held_path, partial(press, settings.doorbell_path))
     settings.zone_path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     changes = _watch(settings.zone_path.parent)
-    loop.add_reader(changes, _changed, changes, server, settings.zone_path.name)
+    reloads = {settings.zone_path.name: server.reload, settings.held_path.name: waker.reload}
+    loop.add_reader(changes, _changed, changes, reloads)
     server.reload()
+    waker.reload()
     try:
         await loop.create_datagram_endpoint(lambda: server, sock=_socket(socket.SOCK_DGRAM, settings.address))
         listener = await asyncio.start_server(
             server.serve_connection, sock=_socket(socket.SOCK_STREAM, settings.address)
         )
-        async with listener:
+        holding = await asyncio.start_server(
+            waker.serve, sock=_socket(socket.SOCK_STREAM, (settings.address[0], WAKER_PORT)), backlog=BACKLOG
+        )
+        async with listener, holding:
             # What exists now lives as long as the process.
             gc.freeze()
             logger.info("dns_started", extra={"listen": settings.listen})
@@ -179,6 +189,7 @@ async def serve(settings: DnsSettings, *, started: asyncio.Event, stop: asyncio.
         loop.remove_reader(changes)
         os.close(changes)
         server.stop()
+        await waker.close()
 
 
 def run(settings: DnsSettings) -> None:
@@ -215,8 +226,9 @@ def _watch(directory: Path) -> int:
     return descriptor
 
 
-def _changed(descriptor: int, server: DnsServer, name: str) -> None:
+def _changed(descriptor: int, reloads: Mapping[str, Callable[[], None]]) -> None:
     with suppress(BlockingIOError):
         events = os.read(descriptor, 65536)
-        if name.encode() in events:
-            server.reload()
+        for name, reload in reloads.items():
+            if name.encode() in events:
+                reload()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from nodeagent.waking.held import DOORBELL_NAME, HELD_NAME
+
 
 @dataclass(frozen=True, slots=True)
 class DnsSettings:
@@ -17,6 +19,14 @@ class DnsSettings:
     @property
     def zone_path(self) -> Path:
         return self.run_dir / "dns" / "zone.json"
+
+    @property
+    def held_path(self) -> Path:
+        return self.run_dir / "dns" / HELD_NAME
+
+    @property
+    def doorbell_path(self) -> Path:
+        return self.run_dir / "dns" / DOORBELL_NAME
 
     @property
     def address(self) -> tuple[str, int]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from flotilla.api.objects import KubeObject, labels_of, name_of, namespace_of
+from flotilla.api.objects import KubeObject, annotations_of, labels_of, name_of, namespace_of
 
 _SERVICE_NAME = "kubernetes.io/service-name"
+_HOLD_REQUESTS = "flotilla.dev/hold-requests"
 _DEFAULT_AFFINITY_S = 10800
 _NODE_PORT_TYPES = ("NodePort", "LoadBalancer")
 
@@ -40,11 +41,22 @@ class _Candidate:
     local: bool
 
 
+def holds_requests(service: KubeObject) -> bool:
+    """Whether requests to the service wait for an endpoint where there is none."""
+    return annotations_of(service).get(_HOLD_REQUESTS) == "true"
+
+
 def plan_services(
-    services: Iterable[KubeObject], slices: Iterable[KubeObject], *, node_name: str, own_addresses: Sequence[str] = ()
+    services: Iterable[KubeObject],
+    slices: Iterable[KubeObject],
+    *,
+    node_name: str,
+    own_addresses: Sequence[str] = (),
+    waker: Endpoint | None = None,
 ) -> dict[str, ServicePort]:
     """Every service port that is to be translated, by its key.
 
+    A port without endpoints of a service that holds requests leads to ``waker``, if there is one.
     Services whose cluster IP is in ``own_addresses`` are answered by this node itself and left out, as are headless
     ones and those that are only a name.
     """
@@ -61,8 +73,14 @@ def plan_services(
         own_slices = by_service[namespace_of(service), name_of(service)]
         for port in spec.get("ports") or ():
             planned = _service_port(service, port, own_slices, node_name=node_name)
+            if waker is not None and holds_requests(service) and _is_idle(planned):
+                planned = replace(planned, endpoints=(waker,), node_endpoints=(waker,), affinity_s=0)
             ports[planned.key] = planned
     return ports
+
+
+def _is_idle(port: ServicePort) -> bool:
+    return port.protocol == "tcp" and not port.endpoints and not port.node_endpoints
 
 
 def _service_port(

@@ -113,6 +113,7 @@ class ServiceRules:
             }}
             chain local {{
                 type filter hook output priority filter; policy accept;
+                ct status dnat accept
                 oifname != "lo" ip daddr {self.service_cidr} goto refuse
             }}
         """

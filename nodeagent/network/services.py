@@ -15,6 +15,7 @@ from nodeagent.network.conntrack import forget_udp_flows, table_exists
 from nodeagent.network.nftables import Nftables, NftablesError, delete_table
 from nodeagent.network.service_plan import Endpoint, ServicePort, plan_services
 from nodeagent.network.service_rules import ServiceRules
+from nodeagent.waking.held import WAKER_PORT
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +49,13 @@ class ServiceTable:
 
     def sync(self, services: Sequence[KubeObject], slices: Sequence[KubeObject]) -> bool:
         """Make the node's services exactly these; True if anything was changed. Raises :class:`ServiceTableError`."""
-        wanted = plan_services(services, slices, node_name=self._node_name, own_addresses=(self._dns_address,))
+        wanted = plan_services(
+            services,
+            slices,
+            node_name=self._node_name,
+            own_addresses=(self._dns_address,),
+            waker=Endpoint(self._dns_address, WAKER_PORT),
+        )
         with self._guard:
             before = self._applied
             try:
