@@ -1,5 +1,5 @@
 """What every cluster has before its first user: the system namespaces, the services of the API and of DNS, the network
-of services, the two classes of critical pods, and the roles that people bind their users to.
+of services, the two classes of critical pods, the roles that people bind their users to, and a class of storage.
 
 Idempotent, and repeated at each start: what is there is left as its users have changed it, except the address of the
 API server, which follows this server. What the cache shows is not written again, so that a restart costs nothing.
@@ -18,6 +18,7 @@ from controlplane.store.cache import Subscription, SubscriptionError
 from flotilla.api.conditions import set_condition
 from flotilla.api.errors import ApiError
 from flotilla.api.kinds.priority_classes import SYSTEM_CLASSES, system_class
+from flotilla.api.kinds.storage_classes import DEFAULT_ANNOTATION
 from flotilla.api.objects import KubeObject, name_of, namespace_of
 from flotilla.api.registry import Resource
 from flotilla.api.resources import (
@@ -29,7 +30,9 @@ from flotilla.api.resources import (
     PRIORITY_CLASSES,
     SERVICE_CIDRS,
     SERVICES,
+    STORAGE_CLASSES,
 )
+from flotilla.api.storage import LOCAL_PATH, WAIT_FOR_FIRST_CONSUMER
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +48,9 @@ _KINDS = (
     PRIORITY_CLASSES,
     CLUSTER_ROLES,
     CLUSTER_ROLE_BINDINGS,
+    STORAGE_CLASSES,
 )
+LOCAL_PATH_CLASS = "local-path"
 _API = "kubernetes"
 _PORT_NAME = "https"
 
@@ -107,7 +112,19 @@ def _plain_objects() -> list[tuple[Resource, KubeObject]]:
         *((PRIORITY_CLASSES, priority_class) for priority_class in classes),
         *((CLUSTER_ROLES, role) for role in cluster_roles()),
         *((CLUSTER_ROLE_BINDINGS, binding) for binding in cluster_role_bindings()),
+        (STORAGE_CLASSES, _local_path_class()),
     ]
+
+
+def _local_path_class() -> KubeObject:
+    """The class of volumes that are directories of nodes, made where the first pod that uses them runs."""
+    return {
+        "metadata": {"name": LOCAL_PATH_CLASS, "annotations": {DEFAULT_ANNOTATION: "true"}},
+        "provisioner": LOCAL_PATH,
+        "reclaimPolicy": "Delete",
+        "volumeBindingMode": WAIT_FOR_FIRST_CONSUMER,
+        "allowVolumeExpansion": True,
+    }
 
 
 def _known_places() -> frozenset[tuple[Resource, str, str]]:

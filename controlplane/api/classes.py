@@ -2,9 +2,9 @@
 
 A pod gets the number of its PriorityClass, from its RuntimeClass what the runtime costs and where it is installed, and
 its ServiceAccount's pull secrets where it names none; an Ingress and a volume claim that name no class get the default
-one; a certificate request says who made it. The rules and the words are those of Kubernetes' admission plug-ins
-Priority, RuntimeClass, DefaultIngressClass, DefaultStorageClass and CertificateSubjectRestriction, and the part of
-ServiceAccount that is about images.
+one, and a claim grows only where its class allows it; a certificate request says who made it. The rules and the words
+are those of Kubernetes' admission plug-ins Priority, RuntimeClass, DefaultIngressClass, DefaultStorageClass,
+PersistentVolumeClaimResize and CertificateSubjectRestriction, and the part of ServiceAccount that is about images.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from flotilla.api.kinds.certificate_requests import CLIENT_SIGNER
 from flotilla.api.kinds.ingress_classes import DEFAULT_ANNOTATION
 from flotilla.api.kinds.ingresses import CLASS_ANNOTATION
 from flotilla.api.kinds.priority_classes import DEFAULT_POLICY, SYSTEM_CLASSES, system_class
-from flotilla.api.kinds.storage_classes import is_default_class
+from flotilla.api.kinds.storage_classes import newest_default
 from flotilla.api.objects import KubeObject, annotations_of
+from flotilla.api.quantities import parse_quantity
 from flotilla.api.registry import Resource
 from flotilla.api.resources import (
     CERTIFICATE_SIGNING_REQUESTS,
@@ -37,6 +38,7 @@ from flotilla.api.resources import (
     SERVICE_ACCOUNTS,
     STORAGE_CLASSES,
 )
+from flotilla.api.storage import class_name, is_bound, requested
 
 _CLAIM_ANNOTATION = "volume.beta.kubernetes.io/storage-class"
 _MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
@@ -82,6 +84,8 @@ class Classes:
                     obj["spec"][field] = old["spec"][field]
         elif resource is PRIORITY_CLASSES:
             self._refuse_second_default(obj)
+        elif resource is PERSISTENT_VOLUME_CLAIMS:
+            self._check_growth(obj, old)
 
     def _known(self, resource: Resource, name: str) -> KubeObject | None:
         entry = self._cache.get(resource, "", name)
@@ -166,9 +170,19 @@ class Classes:
         spec = claim.setdefault("spec", {})
         if spec.get("storageClassName") is not None or _CLAIM_ANNOTATION in annotations_of(claim):
             return
-        chosen = self._default(STORAGE_CLASSES, is_default_class)
+        chosen = newest_default(entry.obj for entry in self._cache.list(STORAGE_CLASSES))
         if chosen is not None:
             spec["storageClassName"] = chosen["metadata"]["name"]
+
+    def _check_growth(self, claim: KubeObject, old: Mapping[str, Any]) -> None:
+        if parse_quantity(requested(claim)) <= parse_quantity(requested(old)):
+            return
+        if not is_bound(old):
+            raise _refused(PERSISTENT_VOLUME_CLAIMS, claim, "Only bound persistent volume claims can be expanded")
+        entry = self._cache.get(STORAGE_CLASSES, "", class_name(old) or "")
+        if entry is None or not entry.obj.get("allowVolumeExpansion"):
+            why = "only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must"
+            raise _refused(PERSISTENT_VOLUME_CLAIMS, claim, f"{why} support resize")
 
 
 def _is_default_ingress_class(ingress_class: Mapping[str, Any]) -> bool:

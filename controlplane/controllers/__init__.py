@@ -20,6 +20,8 @@ from controlplane.controllers.deployment import controller as deployment
 from controlplane.controllers.disruption import controller as disruption
 from controlplane.controllers.endpoints import controller as endpoints
 from controlplane.controllers.node_lifecycle import NodeLifecycle, NodeLiveness
+from controlplane.controllers.persistent_volumes import controller as persistent_volumes
+from controlplane.controllers.persistent_volumes import ephemeral, protection
 from controlplane.controllers.replica_set import controller as replica_set
 from controlplane.quota.ledger import Ledger
 from controlplane.reconcile.clock import Clock, utc_now
@@ -51,6 +53,7 @@ def build_controllers(
     return [
         *_access_controllers(cache, objects, signer, clock=clock),
         *_controllers_of_all_kinds(cache, objects, ca_certificate, ledger, clock=clock),
+        *_storage_controllers(cache, objects, recorder),
         Controller(
             "deployment",
             deployment.DeploymentReconciler(cache, objects, recorder, clock=clock),
@@ -125,6 +128,31 @@ def _controllers_of_all_kinds(
             resource_quotas.ResourceQuotaReconciler(cache, objects, ledger, clock=clock),
             cache=cache,
             resources=lambda: resource_quotas.counted_kinds(cache.registry),
+        ),
+    ]
+
+
+def _storage_controllers(cache: Cache, objects: Objects, recorder: EventRecorder) -> list[Runnable]:
+    """Those that give claims their volumes, and keep what is in use."""
+    return [
+        Controller(
+            "persistent-volume",
+            persistent_volumes.PersistentVolumeReconciler(cache, objects, recorder),
+            cache=cache,
+            resources=persistent_volumes.RESOURCES,
+            workers=8,
+        ),
+        Controller(
+            "storage-protection",
+            protection.ProtectionReconciler(cache, objects),
+            cache=cache,
+            resources=protection.RESOURCES,
+        ),
+        Controller(
+            "ephemeral-volume",
+            ephemeral.EphemeralVolumeReconciler(cache, objects, recorder),
+            cache=cache,
+            resources=ephemeral.RESOURCES,
         ),
     ]
 

@@ -17,6 +17,7 @@ from controlplane.scheduler.affinity import matches_required
 from controlplane.scheduler.node_matrix import Mask, NodeMatrix
 from controlplane.scheduler.pod_info import PODS, PodInfo, ports_conflict
 from controlplane.scheduler.taints import NO_EXECUTE, NO_SCHEDULE, first_untolerated, tolerates
+from controlplane.scheduler.volumes import Needs, PodVolumes
 
 _UNSCHEDULABLE_TAINT = {"key": "node.kubernetes.io/unschedulable", "effect": NO_SCHEDULE}
 _REMEMBERED_SELECTORS = 256
@@ -27,25 +28,32 @@ Filter = Callable[[NodeMatrix, PodInfo, Mask], Failures]
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """``fits`` by row; ``reasons`` say how many nodes fail for what. ``capacity``: more room could change it."""
+    """``fits`` by row; ``reasons`` say how many nodes fail for what. ``capacity``: more room could change it.
+
+    ``rejected`` is why it was no use to look at the nodes.
+    """
 
     fits: Mask
     nodes: int
     reasons: Counter[str]
     capacity: bool
+    rejected: str = ""
 
     def message(self) -> str:
         """Why the pod fits nowhere, as Kubernetes says it."""
         if self.nodes == 0:
             return "no nodes available to schedule pods"
+        if self.rejected:
+            return f"0/{self.nodes} nodes are available: {self.rejected}."
         listed = ", ".join(sorted(f"{count} {reason}" for reason, count in self.reasons.items()))
         return f"0/{self.nodes} nodes are available: {listed}."
 
 
 class Filters:
-    """The filters in order, with what they remember between pods."""
+    """The filters in order, with what they remember between pods. Without ``volumes`` none are looked at."""
 
-    def __init__(self) -> None:
+    def __init__(self, volumes: PodVolumes | None = None) -> None:
+        self._volumes = volumes
         self._selector_masks: dict[bytes, Mask] = {}
         self._labels_version = -1
 
@@ -54,7 +62,11 @@ class Filters:
         fits = matrix.valid[: matrix.rows].copy()
         reasons: Counter[str] = Counter()
         capacity = False
-        steps: tuple[Filter, ...] = (_unschedulable, _taints, self._affinity, _ports, _resources)
+        needs = self._volumes.needs(pod, matrix) if self._volumes is not None and pod.claims else Needs()
+        if needs.rejected:
+            return Verdict(fits & False, matrix.count, reasons, capacity, needs.rejected)
+        volumes = self._volume_filter(needs)
+        steps: tuple[Filter, ...] = (_unschedulable, _taints, self._affinity, _ports, _resources, volumes)
         for step in steps:
             before = fits.copy()
             for failing, reason in step(matrix, pod, before):
@@ -62,12 +74,19 @@ class Filters:
                 if failed:
                     reasons[reason] += failed
                     fits &= ~failing
-                    capacity |= step in (_ports, _resources)
+                    capacity |= step in (_ports, _resources) or (step is volumes and needs.in_use)
         return Verdict(fits, matrix.count, reasons, capacity)
 
     def _affinity(self, matrix: NodeMatrix, pod: PodInfo, among: Mask) -> Failures:
         if pod.required_key:
             yield ~self._selected(matrix, pod), "node(s) didn't match Pod's node affinity/selector"
+
+    def _volume_filter(self, needs: Needs) -> Filter:
+        def check(matrix: NodeMatrix, pod: PodInfo, among: Mask) -> Failures:
+            if self._volumes is not None and pod.claims:
+                yield from self._volumes.failures(matrix, pod, among, needs)
+
+        return check
 
     def _selected(self, matrix: NodeMatrix, pod: PodInfo) -> Mask:
         """Rows that the pod's selector and affinity admit, remembered until a node's labels change."""

@@ -74,6 +74,7 @@ class NodeMatrix:
         self._free: list[int] = []
         self._loads: dict[str, _Load] = {}
         self._node_of: dict[str, str] = {}
+        self._claim_users: dict[tuple[str, str], set[str]] = {}
         self._groups: dict[str, Counter[str]] = {}
         self._group_counts: OrderedDict[str, Counts] = OrderedDict()
 
@@ -94,6 +95,10 @@ class NodeMatrix:
         """The host ports in use on the node."""
         load = self._loads.get(self.name_at(row))
         return load.ports if load is not None else {}
+
+    def claim_users(self, namespace: str, claim: str) -> set[str]:
+        """The uids of the pods on nodes that use a claim: read only."""
+        return self._claim_users.get((namespace, claim), set())
 
     def put_node(self, node: NodeInfo) -> bool:
         """Add or change a node; whether that may let a pod fit that did not."""
@@ -136,6 +141,8 @@ class NodeMatrix:
         load = self._loads.setdefault(node, _Load())
         load.pods[pod.uid] = pod
         load.ports.update(pod.ports)
+        for claim, _ in pod.claims:
+            self._claim_users.setdefault((pod.namespace, claim), set()).add(pod.uid)
         self._add(pod, node, 1)
 
     def release(self, uid: str) -> bool:
@@ -146,6 +153,10 @@ class NodeMatrix:
         load = self._loads[node]
         pod = load.pods.pop(uid)
         load.ports -= Counter(pod.ports)
+        for claim, _ in pod.claims:
+            self._claim_users[pod.namespace, claim].discard(uid)
+            if not self._claim_users[pod.namespace, claim]:
+                del self._claim_users[pod.namespace, claim]
         if not load.pods:
             del self._loads[node]
         self._add(pod, node, -1)

@@ -10,6 +10,7 @@ from typing import Any
 from controlplane.scheduler.affinity import preferred_terms, required_part
 from flotilla.api.objects import KubeObject, controller_of, encode, labels_of, name_of, namespace_of, uid_of
 from flotilla.api.quantities import bytes_of, parse_quantity
+from flotilla.api.storage import claim_of
 from flotilla.api.workloads import POD_TEMPLATE_HASH, pod_requests
 
 SCHEDULER_NAME = "default-scheduler"
@@ -29,7 +30,8 @@ class PodInfo:
     """``requests`` has every resource that the pod occupies, itself included (one of ``pods``).
 
     ``scored`` is cpu and memory as they count for balance: a pod that asks for nothing still uses something.
-    ``groups`` name what it shall be spread with. ``signature`` is the same for pods that fit the same nodes.
+    ``groups`` name what it shall be spread with; ``claims`` are the names of its volumes' claims, each with whether it
+    is made for the pod. ``signature`` is the same for pods that fit the same nodes.
     """
 
     namespace: str
@@ -44,6 +46,7 @@ class PodInfo:
     required_key: bytes
     preferred: tuple[Mapping[str, Any], ...]
     groups: tuple[str, ...]
+    claims: tuple[tuple[str, bool], ...]
     signature: bytes
     reference: Mapping[str, Any]
 
@@ -56,7 +59,10 @@ def read_pod(pod: KubeObject) -> PodInfo:
     tolerations = tuple(spec.get("tolerations") or ())
     required = required_part(spec)
     required_key = encode(required) if required else b""
+    claims = _claims(pod)
     signature = encode([requests, sorted(ports), tolerations]) + required_key
+    if claims:
+        signature += encode([namespace_of(pod), claims])
     reference = {"apiVersion": "v1", "kind": "Pod", "namespace": namespace_of(pod), "name": name_of(pod)}
     return PodInfo(
         namespace=namespace_of(pod),
@@ -74,9 +80,16 @@ def read_pod(pod: KubeObject) -> PodInfo:
         required_key=required_key,
         preferred=tuple(preferred_terms(spec)),
         groups=_groups(pod),
+        claims=claims,
         signature=signature,
         reference=reference | {"uid": uid_of(pod)},
     )
+
+
+def _claims(pod: KubeObject) -> tuple[tuple[str, bool], ...]:
+    volumes = pod["spec"].get("volumes") or ()
+    named = {claim_of(pod, volume): volume.get("ephemeral") is not None for volume in volumes}
+    return tuple(sorted((name, ephemeral) for name, ephemeral in named.items() if name))
 
 
 def awaits_scheduling(pod: KubeObject) -> bool:

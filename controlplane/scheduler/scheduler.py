@@ -23,10 +23,11 @@ from controlplane.scheduler.filters import Filters, Verdict
 from controlplane.scheduler.node_matrix import NodeMatrix, read_node
 from controlplane.scheduler.pod_info import SCHEDULER_NAME, PodInfo, awaits_scheduling, has_ended, read_pod
 from controlplane.scheduler.scores import best
+from controlplane.scheduler.volumes import PodVolumes, VolumePlan
 from controlplane.store.cache import Cache, CacheEvent, Entry
 from flotilla.api.conditions import set_condition
 from flotilla.api.objects import KubeObject, format_time, uid_of
-from flotilla.api.resources import NODES, PODS
+from flotilla.api.resources import NODES, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS, STORAGE_CLASSES
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,7 @@ ATTEMPTS = Counter("scheduler_schedule_attempts_total", "Decisions about pods.",
 BINDS_AT_ONCE = 64
 REPORTS_AT_ONCE = 8
 RESYNC_S = 3600.0
+STORAGE = (PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, STORAGE_CLASSES)
 _HOLD_LOOP_S = 0.004
 _RETRY_BASE_S = 0.05
 _RETRY_MAXIMUM_S = 10.0
@@ -57,7 +59,8 @@ class Scheduler:
         self._recorder = recorder
         self._clock = clock
         self._matrix = NodeMatrix()
-        self._filters = Filters()
+        self._volumes = PodVolumes(cache, objects)
+        self._filters = Filters(self._volumes)
         self._pending: dict[str, PodInfo] = {}
         self._waiting: dict[str, _Waiting] = {}
         self._binding: dict[str, tuple[PodInfo, str]] = {}
@@ -70,7 +73,7 @@ class Scheduler:
         self._informer = Informer(
             self.name,
             cache,
-            resources=(NODES, PODS),
+            resources=(NODES, PODS, *STORAGE),
             observe=self._observe,
             reset=self._reset,
             listed=self._listed,
@@ -90,7 +93,7 @@ class Scheduler:
     def _reset(self) -> None:
         self._complete = False
         self._matrix = NodeMatrix()
-        self._filters = Filters()
+        self._filters = Filters(self._volumes)
         self._pending.clear()
         for pod, node in self._binding.values():
             self._matrix.place(pod, node)
@@ -103,6 +106,9 @@ class Scheduler:
     def _observe(self, event: CacheEvent) -> None:
         if event.entry.resource is NODES:
             self._observe_node(event)
+        elif event.entry.resource is not PODS:
+            self._volumes.changed()
+            self._reconsider(capacity_only=False, claims_only=True)
         else:
             self._observe_pod(event)
 
@@ -141,14 +147,15 @@ class Scheduler:
         self._pending.pop(uid, None)
         self._waiting.pop(uid, None)
         self._failures.pop(uid, None)
-        self._binding.pop(uid, None)
+        if self._binding.pop(uid, None) is not None:
+            self._volumes.changed()
         if self._matrix.release(uid):
             self._reconsider(capacity_only=True)
 
-    def _reconsider(self, *, capacity_only: bool) -> None:
+    def _reconsider(self, *, capacity_only: bool, claims_only: bool = False) -> None:
         """Something changed that may let waiting pods fit."""
         for uid, waiting in self._waiting.items():
-            if waiting.capacity or not capacity_only:
+            if (waiting.capacity or not capacity_only) and (waiting.pod.claims or not claims_only):
                 self._pending.setdefault(uid, waiting.pod)
         if self._pending:
             self._wake.set()
@@ -190,14 +197,22 @@ class Scheduler:
 
     def _assign(self, pod: PodInfo, verdict: Verdict, group: asyncio.TaskGroup) -> None:
         self._decisions += 1
-        node = self._matrix.name_at(best(self._matrix, pod, verdict.fits, turn=self._decisions))
+        row = best(self._matrix, pod, verdict.fits, turn=self._decisions)
+        node, info = self._matrix.name_at(row), self._matrix.nodes[row]
+        plan = self._volumes.assume(pod, info, self._matrix) if pod.claims and info is not None else []
         self._matrix.place(pod, node)
         self._binding[pod.uid] = (pod, node)
         self._waiting.pop(pod.uid, None)
-        group.create_task(self._bind(pod, node), name=f"bind-{pod.namespace}/{pod.name}")
+        group.create_task(self._bind(pod, node, plan), name=f"bind-{pod.namespace}/{pod.name}")
 
-    async def _bind(self, pod: PodInfo, node: str) -> None:
+    async def _bind(self, pod: PodInfo, node: str, plan: VolumePlan) -> None:
         now = self._clock()
+        if pod.claims:
+            try:
+                await self._volumes.bind(pod, node, plan, wanted=lambda: pod.uid in self._binding)
+            except Exception as error:
+                self._not_bound(pod, error)
+                return
 
         def change(obj: KubeObject) -> KubeObject | None:
             if uid_of(obj) != pod.uid or obj["spec"].get("nodeName") or obj["metadata"].get("deletionTimestamp"):

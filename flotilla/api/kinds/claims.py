@@ -18,11 +18,11 @@ from flotilla.api.kinds.label_selectors import validate_label_selector
 from flotilla.api.kinds.metadata import keep_status, metadata_fields, validate_metadata
 from flotilla.api.kinds.resource import Strategy
 from flotilla.api.kinds.resource_names import validate_amount
-from flotilla.api.kinds.stored_only import stored_only
 from flotilla.api.kinds.volume_defaults import default_claim_spec
 from flotilla.api.names import dns_subdomain_faults
 from flotilla.api.objects import KubeObject
 from flotilla.api.quantities import parse_quantity
+from flotilla.api.storage import CLAIM_PROTECTION
 
 PENDING = "Pending"
 ACCESS_MODES = ("ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod")
@@ -119,6 +119,9 @@ def _without_mutable(claim: Mapping[str, Any], old: Mapping[str, Any]) -> KubeOb
     spec = dict(claim.get("spec") or {})
     if not (old.get("spec") or {}).get("volumeName"):
         spec.pop("volumeName", None)
+        if (old.get("spec") or {}).get("storageClassName") is None:
+            # A default class that came later.
+            spec.pop("storageClassName", None)
     if (old.get("status") or {}).get("phase") == "Bound":
         resources = dict(spec.get("resources") or {})
         resources["requests"] = {**(resources.get("requests") or {}), "storage": ""}
@@ -148,17 +151,21 @@ def _validate(claim: KubeObject, old: KubeObject | None) -> list[FieldError]:
 
 def _prepare_for_create(claim: KubeObject) -> None:
     claim["status"] = {"phase": PENDING}
+    protect(claim, CLAIM_PROTECTION)
+
+
+def protect(obj: KubeObject, finalizer: str) -> None:
+    """Keep a new claim or volume from vanishing while it is in use (admission plug-in StorageObjectInUseProtection)."""
+    finalizers = obj["metadata"].get("finalizers") or []
+    if finalizer not in finalizers:
+        obj["metadata"]["finalizers"] = [*finalizers, finalizer]
 
 
 def _warnings(claim: KubeObject) -> list[str]:
-    warning = stored_only("PersistentVolumeClaim", "it will not be bound, and pods can't mount it")
     amount = _requested(claim)
     if amount is not None and parse_quantity(amount).denominator != 1:
-        return [
-            warning,
-            f'spec.resources.requests[storage]: fractional byte value "{amount}" is invalid, must be an integer',
-        ]
-    return [warning]
+        return [f'spec.resources.requests[storage]: fractional byte value "{amount}" is invalid, must be an integer']
+    return []
 
 
 STRATEGY = Strategy(

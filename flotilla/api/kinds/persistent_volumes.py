@@ -9,6 +9,7 @@ from typing import Any
 from flotilla.api.errors import FieldError
 from flotilla.api.kinds.claims import (
     PENDING,
+    protect,
     validate_access_modes,
     validate_class_names,
     validate_volume_mode,
@@ -19,11 +20,11 @@ from flotilla.api.kinds.node_selectors import validate_required_terms
 from flotilla.api.kinds.pod_defaults import fill
 from flotilla.api.kinds.resource import Strategy
 from flotilla.api.kinds.resource_names import validate_amount
-from flotilla.api.kinds.stored_only import stored_only
 from flotilla.api.kinds.volume_defaults import default_source
 from flotilla.api.kinds.volume_sources import driver_name_faults, more_than_one, no_backsteps, validate_source
 from flotilla.api.objects import KubeObject
 from flotilla.api.quantities import parse_quantity
+from flotilla.api.storage import VOLUME_PROTECTION, local_node
 
 SOURCES = (
     "hostPath",
@@ -49,6 +50,7 @@ SOURCES = (
     "storageos",
     "csi",
 )
+MOUNTED_SOURCES = ("hostPath", "local")
 _RECLAIM_POLICIES = ("Delete", "Recycle", "Retain")
 _SECRET_REFERENCES = (
     "controllerPublishSecretRef",
@@ -160,10 +162,17 @@ def _validate(volume: KubeObject, old: KubeObject | None) -> list[FieldError]:
 
 def _prepare_for_create(volume: KubeObject) -> None:
     volume["status"] = {"phase": PENDING}
+    protect(volume, VOLUME_PROTECTION)
 
 
 def _warnings(volume: KubeObject) -> list[str]:
-    return [stored_only("PersistentVolume", "no claim will be bound to it")]
+    """Name what the nodes of this version can't mount."""
+    sources = [kind for kind in SOURCES if (volume.get("spec") or {}).get(kind) is not None]
+    return [
+        f"spec.{kind}: this version of Flotilla can't mount such volumes; pods that use it will not start"
+        for kind in sources
+        if kind not in MOUNTED_SOURCES and not (kind == "csi" and local_node(volume))
+    ]
 
 
 STRATEGY = Strategy(

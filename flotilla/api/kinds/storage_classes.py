@@ -5,7 +5,7 @@ Source: ``k8s.io/kubernetes/pkg/apis/storage/validation``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from flotilla.api.errors import FieldError
@@ -44,6 +44,12 @@ def is_default_class(storage_class: Mapping[str, Any]) -> bool:
     """Whether claims that name no class get this one."""
     annotations = annotations_of(storage_class)
     return "true" in (annotations.get(DEFAULT_ANNOTATION), annotations.get(_OLD_ANNOTATION))
+
+
+def newest_default(storage_classes: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The class that claims without one get: of several the newest, of equally new ones the first by name."""
+    found = sorted(filter(is_default_class, storage_classes), key=lambda each: str(each["metadata"]["name"]))
+    return max(found, key=lambda each: each["metadata"].get("creationTimestamp") or "", default=None)
 
 
 def _default(storage_class: KubeObject) -> None:
