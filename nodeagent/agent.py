@@ -27,7 +27,6 @@ from flotilla.api.objects import KubeObject, encode, name_of, namespace_of, uid_
 from flotilla.descriptors import raise_descriptor_limit
 from nodeagent.assigned import ObjectKey
 from nodeagent.checkpoint import Checkpoint, Checkpointer
-from nodeagent.disk.meter import DiskMeter
 from nodeagent.housekeeping import Housekeeping
 from nodeagent.image_pulls import images_of
 from nodeagent.images.disk import Complaint
@@ -35,17 +34,15 @@ from nodeagent.join import Identity, IdentityFiles, establish, keep_valid
 from nodeagent.leftovers import Claims, clear_containers, clear_node, forget_boot
 from nodeagent.lifetime import current_lifetime
 from nodeagent.log_rotation import keep_logs_small
-from nodeagent.metrics.exposition import registry
 from nodeagent.metrics.listener import MetricsListener
 from nodeagent.metrics.sampler import Round, Sampler
-from nodeagent.network.pod_network import PodNetwork, PodNetworkError, pod_link_name
+from nodeagent.network.pod_network import PodNetwork, PodNetworkError
 from nodeagent.network.services import ServiceTable
-from nodeagent.node_facts import allocatable_of, node_object, own_address, read_machine
-from nodeagent.node_pages import NodePages
+from nodeagent.node_facts import node_object, own_address, read_machine
 from nodeagent.node_parts import build_parts
 from nodeagent.node_shutdown import NodeShutdown, ShutdownRequest
-from nodeagent.node_view import NodeView
 from nodeagent.pod_events import node_event, pod_event
+from nodeagent.resource_parts import build_resource_parts, node_allocatable
 from nodeagent.runtime.processes import boot_id
 from nodeagent.sandbox import ClusterFacts
 from nodeagent.scraping.scraper import ApplicationScraper
@@ -172,32 +169,26 @@ class Agent:
             self.assignments,
             self._parts.context,
             self._services,
-            allocatable=allocatable_of(self._machine),
+            allocatable=node_allocatable(settings, self._machine),
             mirrors=Mirrors(self._uplink, self._uplink.statuses.report),
             static=self._manifests,
+            refusal=self._refusal,
         )
         self._sampler = Sampler(self._parts.layout)
-        self._meter = DiskMeter()
-        self._view = NodeView(
-            settings.data_dir,
-            workers=self._worker.pods,
-            newest=lambda: self._sampler.newest,
-            recent=lambda: self._sampler.recent,
-            starter=self._parts.starter,
-            pod_cgroup=self._parts.cgroups.pod_path,
+        self._resources = build_resource_parts(
+            settings,
+            self._parts,
+            machine=self._machine,
+            worker=self._worker,
+            sampler=self._sampler,
+            uplink=self._uplink,
+            healthy=lambda: self._group is not None,
+            images_in_use=self._images_in_use,
         )
-        self._pages = NodePages(
-            self._view,
-            self._meter,
-            registry(lambda: self._sampler.newest, self._parts.layout, link_of=pod_link_name),
-            layout=self._parts.layout,
-            node_name=settings.node_name,
-            link_of=pod_link_name,
-        ).table(healthy=lambda: self._group is not None)
         request = ShutdownRequest(settings.run_dir)
         self._shutdown = NodeShutdown(request, self._worker, unready=self._uplink.node_unready)
         logs = LogReader(self._worker, self._parts.starter)
-        self._tunnels = Tunnels(self._worker, self._parts.containers, logs, self._pages)
+        self._tunnels = Tunnels(self._worker, self._parts.containers, logs, self._resources.pages)
         self._scraper = ApplicationScraper(warn=self._warn_of_page, wall_clock=time.time)
         self._files = IdentityFiles(settings.data_dir / "pki", ca_file=settings.ca_file)
         self._identity: Identity | None = None
@@ -235,7 +226,7 @@ class Agent:
     async def run(self) -> None:
         """Run until cancelled, which leaves all containers running."""
         asyncio.get_running_loop().set_default_executor(self._executor)
-        listener = MetricsListener(self._settings.metrics_listen, self._pages)
+        listener = MetricsListener(self._settings.metrics_listen, self._resources.pages)
             bell.close()
         await self._take_over()
         await listener.start()
@@ -272,6 +263,7 @@ class Agent:
             "checkpoint": self._checkpointer.run(),
             "samples": self._sampler.run(self._sampled),
             "housekeeping": housekeeping.run(),
+            **self._resources.running(),
             "log rotation": keep_logs_small(self._running_logs, self._parts.containers),
             "sessions": self._speak(),
         }
@@ -344,11 +336,10 @@ class Agent:
     def hello(self) -> pb.Hello:
         node = node_object(
             self._settings.node_name,
-            machine=self._machine,
+            resources=self._resources.node(),
             address=self._address,
             runtime=self._parts.runtimes.default.program,
             boot_id=self._boot_id,
-            data_dir=self._settings.data_dir,
             pod_cidr=self._facts.pod_cidr,
         )
         node["status"]["conditions"] = self._uplink.conditions(node["status"]["conditions"])
@@ -428,6 +419,7 @@ class Agent:
 
     def _sampled(self, newest: Round) -> None:
         self._uplink.sampled(newest, self._scraper.round())
+        self._resources.evictor.sampled(newest.machine)
         self._sampler.track(self._worker.running())
         self._scraper.track(self._worker.addresses())
 
@@ -436,6 +428,9 @@ class Agent:
 
     def _warn_of_disk(self, complaint: Complaint) -> None:
         self._uplink.event(node_event(self._settings.node_name, "Warning", complaint.reason, complaint.message))
+
+    def _refusal(self, pod: KubeObject) -> str:
+        return self._resources.evictor.refusal(pod)
 
     def _images_in_use(self) -> set[str]:
         return {name for worker in self._worker.pods() for name in images_of(worker.pod)}

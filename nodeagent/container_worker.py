@@ -377,6 +377,12 @@ class ContainerWorker:
         starter = self._context.starter
         await self._context.blocking(starter.discard_files, self._handle.pod, self._name, run.attempt - 1)
 
+    async def discard(self) -> None:
+        """Remove the container and writable layer of a run that has ended, before another takes its place."""
+        run = self._state.record.run
+        if run is not None and run.ended is not None:
+            await self._remove(run.id, force=_end_unseen(run))
+
     async def clear(self) -> None:
         """Remove what is left of the newest run and the one before it. Raises ContainerRuntimeError, OSError."""
         record = self._state.record

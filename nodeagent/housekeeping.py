@@ -1,4 +1,4 @@
-"""What a node looks after slowly: its own condition and memory, its images on disk, its standing network rules.
+"""What a node looks after slowly: its own memory, its images on disk, its standing network rules.
 
 None of it lies in the way of anything a user waits for.
 """
@@ -16,7 +16,7 @@ from typing import Protocol
 from flotilla.api.objects import KubeObject
 from nodeagent.images.disk import Complaint, DiskThresholds, keep_room
 from nodeagent.images.store import ImageStore
-from nodeagent.node_facts import IMAGES_SHOWN, conditions
+from nodeagent.node_facts import IMAGES_SHOWN
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ class Housekeeping:
             self._report(changed)
 
     def _look(self, *, thorough: bool) -> KubeObject:
-        status: KubeObject = {"conditions": conditions(self._data_dir)}
+        status: KubeObject = {}
         if thorough:
             tidy_memory()
             network = self._network()

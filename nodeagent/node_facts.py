@@ -8,21 +8,18 @@ from __future__ import annotations
 import functools
 import os
 import platform
-import shutil
 import socket
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import flotilla
 from flotilla.api.objects import KubeObject
-from nodeagent.metrics.machine import memory_bytes
+from nodeagent.disk.filesystems import filesystem_of
+from nodeagent.metrics.machine import memory_bytes, process_counts
+from nodeagent.reserves import Capacity
 
-MAXIMUM_PODS = 110
-MINIMUM_FREE_MEMORY_BYTES = 100 << 20
-MINIMUM_FREE_DISK = 0.10
-MINIMUM_FREE_PIDS = 0.05
 IMAGES_SHOWN = 50
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
@@ -77,22 +74,26 @@ def runtime_version(program: str) -> str:
     return words[2] if len(words) > 2 else "unknown"
 
 
-def allocatable_of(machine: Machine) -> dict[str, int]:
-    """What the machine has for pods: ``cpu`` in millis, ``memory`` in bytes."""
-    return {"cpu": machine.cpus * 1000, "memory": machine.memory_bytes - MINIMUM_FREE_MEMORY_BYTES}
+def capacity_of(machine: Machine, data_dir: Path) -> Capacity:
+    """What the machine has, and the file system of its data directory."""
+    storage_bytes = filesystem_of(data_dir).capacity_bytes
+    return Capacity(machine.cpus * 1000, machine.memory_bytes, storage_bytes, process_counts()[1])
+
+
+@dataclass(frozen=True, slots=True)
+class NodeResources:
+    """``capacity``, ``allocatable`` and pressure ``conditions`` as the Node's status says them."""
+
+    capacity: KubeObject
+    allocatable: KubeObject
+    conditions: list[KubeObject]
 
 
 def node_object(
-    name: str, *, machine: Machine, address: str, runtime: str, boot_id: str, data_dir: Path, pod_cidr: str = ""
+    name: str, *, resources: NodeResources, address: str, runtime: str, boot_id: str, pod_cidr: str = ""
 ) -> KubeObject:
     """The Node object of a session's hello; ``runtime`` is the OCI runtime's program."""
     architecture_name = architecture()
-    capacity = {
-        "cpu": str(machine.cpus),
-        "memory": f"{machine.memory_bytes // 1024}Ki",
-        "pods": str(MAXIMUM_PODS),
-        "ephemeral-storage": f"{shutil.disk_usage(data_dir).total // 1024}Ki",
-    }
     labels = {
         "kubernetes.io/hostname": name,
         "kubernetes.io/os": "linux",
@@ -107,11 +108,11 @@ def node_object(
         "metadata": {"name": name, "labels": labels},
         "spec": spec,
         "status": {
-            "capacity": capacity,
-            "allocatable": {**capacity, "memory": f"{allocatable_of(machine)['memory'] // 1024}Ki"},
+            "capacity": resources.capacity,
+            "allocatable": resources.allocatable,
             "addresses": [{"type": "InternalIP", "address": address}, {"type": "Hostname", "address": name}],
             "nodeInfo": _system_info(runtime, boot_id, architecture_name),
-            "conditions": conditions(data_dir),
+            "conditions": resources.conditions,
         },
     }
 
@@ -146,16 +147,14 @@ def _os_image() -> str:
         return "Linux"
 
 
-def conditions(data_dir: Path) -> list[KubeObject]:
-    """The node's pressure conditions now. ``Ready`` is the control plane's to say."""
-    figures = memory_bytes(Path("/proc/meminfo").read_text(encoding="ascii"))
-    disk = shutil.disk_usage(data_dir)
-    running, limit = int(_line("/proc/loadavg").split()[3].split("/")[1]), int(_line("/proc/sys/kernel/pid_max"))
-    return [
-        _pressure("Memory", figures["MemAvailable"] < MINIMUM_FREE_MEMORY_BYTES, "sufficient memory available"),
-        _pressure("Disk", disk.free < disk.total * MINIMUM_FREE_DISK, "no disk pressure"),
-        _pressure("PID", limit - running < limit * MINIMUM_FREE_PIDS, "sufficient PID available"),
-    ]
+def pressure_conditions(holding: Collection[str]) -> list[KubeObject]:
+    """The node's pressure conditions, of which those in ``holding`` are true (``MemoryPressure`` and so on)."""
+    calm = {
+        "Memory": "sufficient memory available",
+        "Disk": "no disk pressure",
+        "PID": "sufficient PID available",
+    }
+    return [_pressure(what, f"{what}Pressure" in holding, text) for what, text in calm.items()]
 
 
 def _pressure(what: str, pressed: bool, calm: str) -> KubeObject:

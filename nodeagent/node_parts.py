@@ -12,11 +12,12 @@ from nodeagent.container_starter import ContainerStarter, NodeFacts
 from nodeagent.images.store import ImageStore
 from nodeagent.isolation.choice import UserChoice
 from nodeagent.isolation.support import NodeSupport
-from nodeagent.node_facts import Machine
+from nodeagent.node_facts import Machine, capacity_of
 from nodeagent.pod_context import PodContext, ServingGate
 from nodeagent.pod_environment import PodEnvironment
 from nodeagent.pod_status import NodeIdentity
 from nodeagent.pod_store import PodStore
+from nodeagent.reserves import pods_limits
 from nodeagent.runtime.containers import Containers
 from nodeagent.runtime.oci import ContainerRuntimeError
 from nodeagent.runtime.runtimes import Runtimes, find_runtimes
@@ -57,7 +58,8 @@ def build_parts(
     """Build all parts. Raises ContainerRuntimeError and CgroupError where the machine lacks something."""
     layout = detect()
     resources = NodeResources(machine.cpus * 1000, machine.memory_bytes)
-    cgroups = PodCgroups(settings.cgroup_parent, layout, pids_limit=settings.pids_limit)
+    whole = pods_limits(capacity_of(machine, settings.data_dir), settings.reserves)
+    cgroups = PodCgroups(settings.cgroup_parent, layout, pids_limit=settings.pids_limit, whole=whole)
     runtimes = find_runtimes(
         layout, settings.run_dir, wanted=settings.runtime, directories=(settings.data_dir, settings.run_dir)
     )

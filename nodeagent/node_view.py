@@ -14,7 +14,7 @@ from flotilla.api.objects import KubeObject, uid_of
 from nodeagent.cgroups import CgroupStats
 from nodeagent.container_starter import ContainerStarter
 from nodeagent.disk.places import PodPlaces, disk_directories
-from nodeagent.lifecycle import containers_of
+from nodeagent.lifecycle import containers_of, grace_s
 from nodeagent.metrics.sampler import Round, TrackedContainer
 from nodeagent.pod_worker import FINAL_PHASES, PodWorker
 
@@ -40,6 +40,11 @@ class PodView:
     def active(self) -> bool:
         """Whether the pod has neither ended nor is about to."""
         return self.worker.state.stop is None and self.pod["status"].get("phase") not in FINAL_PHASES
+
+    @property
+    def grace_s(self) -> float:
+        """Its own termination grace period."""
+        return grace_s(self.pod)
 
     @property
     def memory_bytes(self) -> int:
@@ -68,14 +73,18 @@ class NodeView:
         self.newest, self.recent = newest, recent
         self._workers, self._starter, self._pod_cgroup = workers, starter, pod_cgroup
 
-    def pods(self) -> list[PodView]:
-        """Every pod that the node holds anything of."""
-        newest = self.newest()
+    def pods(self, where: Callable[[KubeObject], bool] = lambda pod: True) -> list[PodView]:
+        """Every pod that the node holds anything of and for which ``where`` holds."""
+        workers = [worker for worker in self._workers() if not worker.over and where(worker.pod)]
+        newest = self.newest() if workers else None
         running: dict[str, list[RunningContainer]] = {}
         for container, row in zip(newest.containers, newest.rows, strict=True) if newest is not None else ():
             running.setdefault(container.pod_uid, []).append((container, row))
-        workers = [worker for worker in self._workers() if not worker.over]
         return [self._view(worker, tuple(running.get(uid_of(worker.pod), ()))) for worker in workers]
+
+    def uids(self) -> set[str]:
+        """The uids of all pods."""
+        return {uid_of(worker.pod) for worker in self._workers()}
 
     def _view(self, worker: PodWorker, running: tuple[RunningContainer, ...]) -> PodView:
         pod = worker.pod

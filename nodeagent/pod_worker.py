@@ -12,7 +12,7 @@ import asyncio
 import logging
 import shutil
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -73,6 +73,24 @@ def _forget_boot(record: PodRecord, state: PodState) -> None:
         run = each.record.run
         if run is not None and (run.ended is None or (again and name in initial)):
             each.record = each.record.with_ended(lost, failures=0, retry_at_unix_s=0.0)
+
+
+async def until_released(workers: Sequence[PodWorker], *, timeout_s: float) -> bool:
+    """Wait until nothing is left of any of these pods; whether that came within the time."""
+    stirred = asyncio.Event()
+    for worker in workers:
+        worker.listeners.add(stirred)
+    try:
+        async with asyncio.timeout(timeout_s):
+            while not all(worker.over or worker.released for worker in workers):
+                stirred.clear()
+                await stirred.wait()
+    except TimeoutError:
+        return False
+    finally:
+        for worker in workers:
+            worker.listeners.discard(stirred)
+    return True
 
 
 class PodWorker:
@@ -136,6 +154,12 @@ class PodWorker:
         self._state.stop = Stop("terminated", time.time(), 0.0, reason, message)
         self._state.sandbox_phase = "released"
         self._context.events(pod_event(self._pod, "Warning", reason, message))
+
+    async def discard_ended(self) -> None:
+        """Remove what containers that have ended left in their writable layers; their logs stay."""
+        for name, state in list(self._state.containers.items()):
+            if not state.busy:
+                await self._worker(name).discard()
 
     @property
     def released(self) -> bool:
@@ -370,6 +394,7 @@ class PodWorker:
         else:
             state.sandbox_phase = "released"
             self.save()
+            self._tell()
         self._wake.set()
 
     async def _refresh_volumes(self) -> None:

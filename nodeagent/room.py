@@ -16,15 +16,16 @@ def resize_problem(
 ) -> ResizeProblem | None:
     """Why the requests of ``pod`` can't be met beside those of ``others``; None if they can.
 
-    ``allocatable`` is what the node has for pods: ``cpu`` in millis, ``memory`` in bytes.
+    ``allocatable`` is what the node has for pods: ``cpu`` in millis, ``memory`` in bytes; more is not looked at.
     """
     wanted = pod_requests(pod["spec"])
-    held = dict.fromkeys(allocatable, 0)
+    held = dict.fromkeys(_UNITS, 0)
     for other in others:
         if uid_of(other) != uid_of(pod):
-            held = {name: held[name] + amount for name, amount in pod_requests(other["spec"]).items() if name in held}
-    for name, total in allocatable.items():
-        unit = _UNITS.get(name, "")
+            held = {name: held[name] + amount for name, amount in pod_requests(other["spec"]).items()}
+    for name in _UNITS:
+        total = allocatable[name]
+        unit = _UNITS[name]
         if wanted[name] > total:
             return ResizeProblem("Infeasible", f"Node has {total}{unit}, the pod requests {wanted[name]}{unit}")
         if wanted[name] + held[name] > total:

@@ -9,6 +9,8 @@ from nodeagent.images.disk import DiskThresholds
 from nodeagent.images.store import PARALLEL_PULLS
 from nodeagent.isolation.choice import UserNamespaceMode
 from nodeagent.node_shutdown import Period
+from nodeagent.pressure.thresholds import EvictionSettings, parse_settings
+from nodeagent.reserves import Reserves
 from nodeagent.runtime.runtimes import RuntimeName
 
 DEFAULT_PIDS_LIMIT = 1024
@@ -33,6 +35,8 @@ class AgentSettings:
     shutdown_periods: tuple[Period, ...] = ()
     parallel_pulls: int = PARALLEL_PULLS
     disk_thresholds: DiskThresholds = field(default_factory=DiskThresholds)
+    reserves: Reserves = field(default_factory=Reserves)
+    eviction: EvictionSettings = field(default_factory=parse_settings)
 
     @property
     def private_dir(self) -> Path:

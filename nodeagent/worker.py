@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -31,7 +31,8 @@ from nodeagent.node_shutdown import (
 )
 from nodeagent.pod_context import PodContext
 from nodeagent.pod_state import PodRecord, ResizeProblem, Stop
-from nodeagent.pod_worker import PodWorker
+from nodeagent.pod_worker import PodWorker, until_released
+from nodeagent.pressure.ranking import REASON as EVICTED
 from nodeagent.restarts import retry_delay_s
 from nodeagent.room import resize_problem
 from nodeagent.service_sync import ServiceSync
@@ -79,11 +80,12 @@ class Worker:
         allocatable: Mapping[str, int],
         mirrors: Mirrors,
         static: StaticSource | None = None,
+        refusal: Callable[[KubeObject], str] = lambda pod: "",
     ) -> None:
         self.assignments = assignments
         self._mirrors, self._static = mirrors, static or NoStaticPods()
         self._context = replace(context, resize_problem=self._resize_problem, report=mirrors.report)
-        self._services = services
+        self._services, self._refusal = services, refusal
         self._allocatable = allocatable
         self._pods: dict[str, PodWorker] = {}
         # Pods that have ended here and that the server has yet to take back; whether they were being deleted then.
@@ -143,7 +145,8 @@ class Worker:
             group = [worker for worker in self._pods.values() if group_of(worker.pod, periods) == index]
             for worker in group:
                 worker.terminate(_shutdown_stop(worker.pod, seconds))
-            await _until_released(group, timeout_s=seconds + RELEASE_SLACK_S)
+            if not await until_released(group, timeout_s=seconds + RELEASE_SLACK_S):
+                logger.warning("pods_outlive_shutdown", extra={"count": sum(not each.released for each in group)})
 
     def resume(self) -> None:
         """Take pods again. Those that have been ended stay so, but the node's own begin anew."""
@@ -239,6 +242,8 @@ class Worker:
         worker = PodWorker(pod, self._context, record=record)
         if record is None and self._shutting_down:
             worker.refuse(SHUTTING_DOWN, REJECTED_MESSAGE)
+        if record is None and (why := self._refusal(pod)):
+            worker.refuse(EVICTED, why)
         self._pods[uid] = worker
         self._group.create_task(self._work(uid, worker), name=f"pod {namespace_of(pod)}/{name_of(pod)}")
 
@@ -271,20 +276,3 @@ class Worker:
 def _shutdown_stop(pod: KubeObject, seconds: float) -> Stop:
     grace = min(grace_s(pod), seconds)
     return Stop("terminated", time.time(), grace, TERMINATED, TERMINATED_MESSAGE, DISRUPTION)
-
-
-async def _until_released(workers: Sequence[PodWorker], *, timeout_s: float) -> None:
-    """Wait until nothing is left of any of these pods, or for so long."""
-    stirred = asyncio.Event()
-    for worker in workers:
-        worker.listeners.add(stirred)
-    try:
-        async with asyncio.timeout(timeout_s):
-            while not all(worker.over or worker.released for worker in workers):
-                stirred.clear()
-                await stirred.wait()
-    except TimeoutError:
-        logger.warning("pods_outlive_shutdown", extra={"count": sum(not each.released for each in workers)})
-    finally:
-        for worker in workers:
-            worker.listeners.discard(stirred)

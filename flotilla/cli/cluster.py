@@ -32,6 +32,9 @@ def up(
     cluster_dns: Annotated[str, typer.Option(help="Service address of the cluster's DNS.")] = "10.43.0.10",
     cluster_domain: Annotated[str, typer.Option(help="DNS domain of the cluster.")] = "cluster.local",
     cgroup_parent: Annotated[str, typer.Option(help="cgroup that holds all pods.")] = "flotilla",
+    agent_option: Annotated[
+        list[str] | None, typer.Option(help="An option of `flotilla agent` to pass on: --max-pods=20. May be repeated.")
+    ] = None,
     node_grace: Annotated[float, typer.Option(help="Seconds without contact until a node counts as lost.")] = 4.0,
     shutdown_grace: Annotated[
         float, typer.Option(help="Seconds for pods to end in when systemd stops the machine; 0 leaves them to it.")
@@ -64,6 +67,7 @@ def up(
         cluster_dns=cluster_dns,
         cluster_domain=cluster_domain,
         cgroup_parent=cgroup_parent,
+        agent_option=tuple(agent_option or ()),
         node_grace_s=node_grace,
         shutdown_grace_s=shutdown_grace,
         shutdown_grace_critical_s=shutdown_grace_critical,

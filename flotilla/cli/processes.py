@@ -16,6 +16,7 @@ from pathlib import Path
 
 from flotilla.api.durations import parse_duration
 from flotilla.cli.failures import CommandError
+from flotilla.cli.node_resources import add_resource_options, read_resource_options
 from flotilla.cli.shutdown_periods import BY_PRIORITY, CRITICAL, TOTAL, parse_periods
 from flotilla.logs import LEVELS, configure_logging
 
@@ -135,6 +136,7 @@ def _agent_parser() -> ArgumentParser:
     maximum = "time without use after which an image is removed whatever room there is; 0: it stays"
     add("--image-maximum-gc-age", type=_span, default="0", help=maximum)
     add("--max-parallel-image-pulls", type=_positive, default=4, help="images pulled at once")
+    add_resource_options(parser)
     return parser
 
 
@@ -177,6 +179,7 @@ def _run_agent(options: Namespace) -> None:
         critical=options.shutdown_grace_period_critical_pods,
         by_priority=options.shutdown_grace_period_by_pod_priority,
     )
+    reserves, eviction = read_resource_options(options)
     run(
         AgentSettings(
             data_dir=options.data_dir,
@@ -192,6 +195,8 @@ def _run_agent(options: Namespace) -> None:
             pod_manifest_path=options.pod_manifest_path,
             shutdown_periods=periods,
             parallel_pulls=options.max_parallel_image_pulls,
+            reserves=reserves,
+            eviction=eviction,
             disk_thresholds=DiskThresholds(
                 options.image_gc_high_threshold,
                 options.image_gc_low_threshold,

@@ -130,6 +130,7 @@ def _agent(settings: LocalSettings) -> Child:
         f"--ca-file={settings.pki_dir / 'ca.crt'}",
         f"--metrics-listen=127.0.0.1:{settings.agent_metrics_port}",
         f"--cgroup-parent={settings.cgroup_parent}",
+        *settings.agent_option,
         f"--pod-manifest-path={settings.manifest_dir}",
         f"{TOTAL}={settings.shutdown_grace_s:g}s",
         f"{CRITICAL}={settings.shutdown_grace_critical_s:g}s",

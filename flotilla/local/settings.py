@@ -37,6 +37,7 @@ class LocalSettings:
     cluster_domain: str = "cluster.local"
     cgroup_parent: str = "flotilla"
     node_grace_s: float = 4.0
+    agent_option: tuple[str, ...] = ()
     shutdown_grace_s: float = 0.0
     shutdown_grace_critical_s: float = 0.0
 
@@ -96,6 +97,7 @@ def load_settings(run_dir: Path) -> LocalSettings | None:
     known = {field.name for field in fields(LocalSettings)}
     values = {key: value for key, value in values.items() if key in known}
     values |= {key: Path(values[key]) for key in ("data_dir", "run_dir") if key in values}
+    values["agent_option"] = tuple(values.get("agent_option", ()))
     return LocalSettings(**values)
 
 

@@ -2,6 +2,7 @@
 
 The tree is the kubelet's with its cgroupfs driver, below one parent of the agent:
 
+    <parent>                                    all pods: what the node does not reserve for itself
     <parent>/pod<uid>/<container>               Guaranteed
     <parent>/burstable/pod<uid>/<container>     shares: the sum of its pods' requests
     <parent>/besteffort/pod<uid>/<container>    shares: 2
@@ -36,7 +37,7 @@ from nodeagent.cgroups.limits import (
     pod_limits,
     shares_of,
 )
-from nodeagent.cgroups.stats import CgroupStats, read_stats
+from nodeagent.cgroups.stats import CgroupReader, CgroupStats, read_stats
 
 logger = logging.getLogger(__name__)
 
@@ -45,10 +46,21 @@ DELEGATED_CONTROLLERS = ("cpu", "cpuset", "io", "memory", "pids")
 
 
 class PodCgroups:
-    """The cgroups of this agent's pods, below ``parent`` (a name without slashes at its ends)."""
+    """The cgroups of this agent's pods, below ``parent`` (a name without slashes at its ends).
 
-    def __init__(self, parent: str, layout: CgroupLayout, *, pids_limit: int = DEFAULT_PIDS_LIMIT) -> None:
+    ``whole`` bounds all pods together; None leaves the parent as it is.
+    """
+
+    def __init__(
+        self,
+        parent: str,
+        layout: CgroupLayout,
+        *,
+        pids_limit: int = DEFAULT_PIDS_LIMIT,
+        whole: Limits | None = None,
+    ) -> None:
         self.layout = layout
+        self._whole = whole
         self.parent = "/" + parent.strip("/")
         self._pids_limit = pids_limit
         self._paths: dict[str, str] = {}
@@ -59,6 +71,20 @@ class PodCgroups:
         for path in (self.parent, f"{self.parent}/burstable", f"{self.parent}/besteffort", f"{self.parent}/supervise"):
             self._make(path)
         self._write(f"{self.parent}/besteffort", files_of(Limits(), self.layout.version), only="cpu")
+        if self._whole is not None:
+            self._bound_all(self._whole)
+
+    def _bound_all(self, whole: Limits) -> None:
+        """Hold all pods together to what the node does not reserve; pods that use more by now are left in peace."""
+        for key, text in files_of(whole, self.layout.version).items():
+            try:
+                self._write(self.parent, {key: text})
+            except CgroupError as error:
+                logger.warning("reserve_not_enforced", extra={"error": str(error)})
+
+    def reader_of_all(self) -> CgroupReader:
+        """Reads what all pods together use. Raises OSError before ``ensure_parents``; must be closed by its owner."""
+        return CgroupReader(self.layout, self.parent)
 
     def adopt_pod(self, uid: str, spec: Mapping[str, Any]) -> str:
         """The cgroup path of a pod without touching it; what later calls for ``uid`` refer to."""

@@ -47,6 +47,13 @@ def memory_bytes(text: str) -> dict[str, int]:
     return figures
 
 
+def process_counts() -> tuple[int, int]:
+    """How many tasks the machine has, and how many it may have."""
+    running = int(Path("/proc/loadavg").read_text(encoding="ascii").split()[3].split("/")[1])
+    limits = (Path("/proc/sys/kernel/pid_max"), Path("/proc/sys/kernel/threads-max"))
+    return running, min(int(limit.read_text(encoding="ascii")) for limit in limits)
+
+
 def total_memory_bytes() -> int:
     return memory_bytes(Path("/proc/meminfo").read_text())["MemTotal"]
 

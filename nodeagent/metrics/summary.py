@@ -19,7 +19,14 @@ from nodeagent.cgroups.stats import CgroupStats, read_stats
 from nodeagent.disk.filesystems import Filesystem, filesystem_of
 from nodeagent.disk.places import PodDisk
 from nodeagent.metrics.exposition import pod_links
-from nodeagent.metrics.machine import LinkCounters, Pressure, link_counters, memory_bytes, pressures
+from nodeagent.metrics.machine import (
+    LinkCounters,
+    Pressure,
+    link_counters,
+    memory_bytes,
+    pressures,
+    process_counts,
+)
 from nodeagent.metrics.page_view import PageView
 from nodeagent.metrics.sampler import Round
 from nodeagent.node_view import PodView, RunningContainer
@@ -30,13 +37,6 @@ _NS_PER_S = 1_000_000_000
 def summary_page(view: PageView, *, only_cpu_and_memory: bool = False) -> bytes:
     """The Summary as JSON. Reads many files: for a thread."""
     return encode(_Summary(view, only_cpu_and_memory=only_cpu_and_memory).document())
-
-
-def process_counts() -> tuple[int, int]:
-    """How many tasks the machine has, and how many it may have."""
-    running = int(Path("/proc/loadavg").read_text(encoding="ascii").split()[3].split("/")[1])
-    limits = (Path("/proc/sys/kernel/pid_max"), Path("/proc/sys/kernel/threads-max"))
-    return running, min(int(limit.read_text(encoding="ascii")) for limit in limits)
 
 
 def _time(unix_s: float) -> str:

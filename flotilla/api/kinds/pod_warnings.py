@@ -29,7 +29,7 @@ _NO_SUCH_SOURCE = "this version of Flotilla can't read variables from files; the
 
 def _is_unlimited(resource: str) -> bool:
     """Whether no limit of that resource is enforced."""
-    return resource == "ephemeral-storage" or resource.startswith("hugepages-")
+    return resource.startswith("hugepages-")
 
 
 def _idle_container_fields(container: Mapping[str, Any]) -> Iterator[str]:
@@ -65,10 +65,6 @@ def _idle_spec_fields(spec: Mapping[str, Any]) -> Iterator[str]:
     yield from (f"affinity.{kind}" for kind in _AFFINITIES if (spec.get("affinity") or {}).get(kind))
     context = spec.get("securityContext") or {}
     yield from (f"securityContext.{field}" for field in _SECURITY_FIELDS if context.get(field))
-    for index, volume in enumerate(spec.get("volumes") or ()):
-        directory = volume.get("emptyDir") or {}
-        if directory.get("sizeLimit") and directory.get("medium") != "Memory":
-            yield f"volumes[{index}].emptyDir.sizeLimit"
 
 
 def _unmounted_volumes(spec: Mapping[str, Any]) -> Iterator[str]:

@@ -87,17 +87,19 @@ def test_no_nodes_at_all() -> None:
         ),
         (_pod(extended={"example.com/card": "2"}), {"disk"}),
         (_pod(extended={"example.com/card": "3"}), set()),
+        (_pod(extended={"ephemeral-storage": "1Gi"}), {"plain", "disk"}),
+        (_pod(extended={"ephemeral-storage": "3Gi"}), {"disk"}),
         (_pod(ports=[{"containerPort": 80, "hostPort": 80}]), {"disk"}),
         (_pod(ports=[{"containerPort": 80, "hostPort": 80, "protocol": "UDP"}]), {"plain", "disk"}),
         (_pod(ports=[{"containerPort": 80, "hostPort": 80, "hostIP": "10.0.0.9"}]), {"disk"}),
     ],
 )
 def test_which_nodes_fit(pod: KubeObject, fitting: set[str]) -> None:
-    """Selectors, tolerations, host ports and extended resources each narrow the choice."""
+    """Selectors, tolerations, host ports, local storage and extended resources each narrow the choice."""
     taint = {"key": "gpu", "effect": "NoSchedule"}
     matrix = _matrix(
-        _node("plain"),
-        _node("disk", labels={"disk": "ssd"}, extended={"example.com/card": "2"}),
+        _node("plain", extended={"ephemeral-storage": "2Gi"}),
+        _node("disk", labels={"disk": "ssd"}, extended={"example.com/card": "2", "ephemeral-storage": "4Gi"}),
         _node("tainted", taints=[taint]),
         _node("cordoned", unschedulable=True),
     )

@@ -41,4 +41,4 @@ async def test_a_round_frees_what_holds_itself(tmp_path: Path) -> None:
         assert left_behind() is None
     finally:
         gc.enable()
-    assert {"conditions", "images"} <= status.keys()
+    assert "images" in status
