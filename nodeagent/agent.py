@@ -53,11 +53,11 @@ from nodeagent.static_pods.directory import ManifestDirectory
 from nodeagent.static_pods.manifests import is_static
 from nodeagent.static_pods.mirrors import Mirrors
 from nodeagent.streams.container_logs import LogReader
-from nodeagent.waking.doorbell import hang, listen
-from nodeagent.waking.held import DOORBELL_NAME
 from nodeagent.streams.tunnels import Tunnels
 from nodeagent.upward import Uplink
 from nodeagent.volumes.mounts import mount_tmpfs
+from nodeagent.waking.doorbell import hang, listen
+from nodeagent.waking.held import DOORBELL_NAME
 from nodeagent.worker import Worker
 from protos import dispatcher_pb2 as pb
 
@@ -219,7 +219,6 @@ class Agent:
     def _current_identity(self) -> Identity:
         assert self._identity is not None
         return self._identity
-        bell = await listen(hang(self._settings.run_dir / "dns" / DOORBELL_NAME), self._uplink.rung)
 
     # ---- running ----
 
@@ -227,9 +226,9 @@ class Agent:
         """Run until cancelled, which leaves all containers running."""
         asyncio.get_running_loop().set_default_executor(self._executor)
         listener = MetricsListener(self._settings.metrics_listen, self._resources.pages)
-            bell.close()
         await self._take_over()
         await listener.start()
+        bell = await listen(hang(self._settings.run_dir / "dns" / DOORBELL_NAME), self._uplink.rung)
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
@@ -237,6 +236,7 @@ class Agent:
                     group.create_task(part, name=name)
         finally:
             self._group = None
+            bell.close()
             await listener.stop()
             self._parts.containers.close()
             self._sampler.close()

@@ -319,9 +319,9 @@ def test_warnings_for_restarts_and_files(sample: Sample, edited: Edited) -> None
 
 
 def test_warnings_for_volumes(sample: Sample, edited: Edited) -> None:
-    """A bound on a directory on disk is accepted and told to do nothing, read-only mounts below a mount are made."""
+    """Bounds on directories and read-only mounts below a mount are acted upon: nothing is said of them."""
     volumes = [{"name": "disk", "emptyDir": {"sizeLimit": "1Mi"}}, {"name": "m", "emptyDir": {"medium": "Memory"}}]
     mount = {"name": "disk", "mountPath": "/d", "readOnly": True, "recursiveReadOnly": "Enabled"}
     pod = edited(edited(sample(PODS), "spec.volumes", volumes), f"{_C}.volumeMounts", [mount])
     paths = [warning.partition(": ")[0] for warning in PODS.strategy.warnings(pod)]
-    assert paths == ["spec.volumes[0].emptyDir.sizeLimit"]
+    assert paths == []
