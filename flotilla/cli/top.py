@@ -1,4 +1,4 @@
-"""``flotilla top``: what nodes and pods use now, from ``metrics.k8s.io``."""
+"""``flotilla top``: what nodes and pods use now, from ``metrics.k8s.io``; live where nothing is named."""
 
 from __future__ import annotations
 
@@ -18,22 +18,29 @@ MEBIBYTE = 1024**2
 
 
 def top(
-    what: Annotated[str, typer.Argument(metavar="nodes | pods", help="What to measure.")],
+    what: Annotated[
+        str, typer.Argument(metavar="nodes | pods", help="What to measure; all of it, live, if empty.")
+    ] = "",
     name: Annotated[str, typer.Argument(help="Only this one.")] = "",
     namespace: options.Namespace = None,
     all_namespaces: options.AllNamespaces = False,
     selector: options.Selector = "",
     containers: Annotated[bool, typer.Option(help="Each container of the pods.")] = False,
+    frames: Annotated[int, typer.Option(help="Live: end after so many seconds.", min=0)] = 0,
     kubeconfig: options.Kubeconfig = None,
     context: options.Context = None,
 ) -> None:
-    """Show the CPU and memory that nodes or pods use.
+    """Show the CPU and memory that nodes or pods use; nodes, pods and autoscalers live where nothing is named.
 
-    Examples: [bold]flotilla top nodes[/bold], [bold]flotilla top pods -A[/bold],
+    Examples: [bold]flotilla top[/bold], [bold]flotilla top nodes[/bold], [bold]flotilla top pods -A[/bold],
     [bold]flotilla top pods --containers[/bold]
     """
     with options.connect(kubeconfig, context, namespace) as client:
-        if what in {"node", "nodes", "no"}:
+        if not what:
+            from flotilla.cli.dashboard import show
+
+            show(client, all_namespaces=all_namespaces, frames=frames)
+        elif what in {"node", "nodes", "no"}:
             _nodes(client, name, selector)
         elif what in {"pod", "pods", "po"}:
             scope = "" if all_namespaces else f"/namespaces/{client.namespace}"

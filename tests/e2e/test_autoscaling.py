@@ -31,6 +31,10 @@ def test_load_scales_out_and_back_in(scenario: Scenario) -> None:
     assert told.startswith("Deployment/web: 8 replicas, as wanted")
     assert "target 50 %: ratio" in told
     assert "Scale down: window 30 s; Max of 100% in 15 s" in told
+    seen = scenario.cluster.flotilla("top", "-n", scenario.namespace, "--frames", "2").stdout
+    assert "Deployment/web" in seen
+    assert "8/2-8" in seen
+    assert "█" in seen
     scenario.kubectl("delete", "-f", f"{ROOT}/manifests/load.yaml")
     scenario.until("it shrinks to the minimum", lambda: scenario.ready_replicas("web") == 2, timeout_s=120)
     scenario.until(

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -180,6 +181,11 @@ def test_prometheus_scrapes_both(cluster: Any, e2e: Any) -> None:
     assert {each["health"] for each in targets["activeTargets"]} <= {"up", "unknown"}
     rules = json.loads(cluster.run("curl", "-s", "http://127.0.0.1:9490/api/v1/rules").stdout)["data"]["groups"]
     assert {rule["lastError"] for group in rules for rule in group["rules"] if "lastError" in rule} <= {""}
+    dashboard = json.loads((ROOT / "deploy" / "grafana-dashboard.json").read_text(encoding="utf-8"))
+    for target in [target for panel in dashboard["panels"] for target in panel["targets"]]:
+        query = f"query={quote(target['expr'].replace('$namespace', '.*'))}"
+        answer = json.loads(cluster.run("curl", "-s", f"http://127.0.0.1:9490/api/v1/query?{query}").stdout)
+        assert answer["status"] == "success", target["expr"]
 
 
 def test_deploy_up_does_it_all(e2e: Any) -> None:
