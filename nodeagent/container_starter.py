@@ -266,12 +266,16 @@ class ContainerStarter:
                 self._node.lowest_oom_score,
             ),
             network_namespace=Path(order.sandbox.netns) if order.sandbox.netns else None,
-            process_namespace=Path(f"/proc/{order.joins.pid}/ns/pid") if order.joins else None,
+            process_namespace=self._process_namespace(order),
             cgroup_namespace=self._cgroups.layout.version == 2,
             devices=host_devices() if context.get("privileged") else (),
             users=order.sandbox.users,
         )
         return build_spec(request)
+
+    def _process_namespace(self, order: Order) -> Path | None:
+        shared = self._sandboxes.process_namespace(order.pod, order.sandbox)
+        return shared or (Path(f"/proc/{order.joins.pid}/ns/pid") if order.joins else None)
 
     def _mounts(
         self, pod: KubeObject, container: KubeObject, run: Run, environment: Mapping[str, str], binds: ContainerBinds

@@ -21,6 +21,7 @@ from nodeagent.container_starter import Order, StartRefusedError
 from nodeagent.ends import UNKNOWN_END, ended_of, last_words
 from nodeagent.handlers import Target
 from nodeagent.images.image import Image
+from nodeagent.isolation.processes import outlives_its_first
 from nodeagent.lifecycle import StopContainer, containers_of, resources_of
 from nodeagent.monitor import Monitor
 from nodeagent.pod_context import PodContext
@@ -253,7 +254,7 @@ class ContainerWorker:
         assert run is not None
         self._unattend()
         path = self._context.cgroups.container_path(uid_of(self._handle.pod), run.id)
-        if exit_.code is None:
+        if exit_.code is None or outlives_its_first(self._handle.pod, self._container):
             self._context.cgroups.kill(path)
         starter, pod = self._context.starter, self._handle.pod
         message = last_words(

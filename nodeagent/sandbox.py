@@ -1,4 +1,4 @@
-"""What a pod's containers share: cgroup, network, volumes, shared memory and the files under ``/etc``.
+"""What a pod's containers share: cgroup, network, volumes, shared memory, the files under ``/etc``, maybe processes.
 
 ``prepare`` may be repeated after a failure or by an agent started again; ``release`` removes all of it, in an order
 that leaves nothing another pod could take for its own. Both block for some milliseconds and belong into a thread.
@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from flotilla.api.objects import KubeObject, uid_of
 from nodeagent.cgroups import PodCgroups
 from nodeagent.isolation.choice import Choice
+from nodeagent.isolation.processes import ProcessNamespaces, shares_processes
 from nodeagent.isolation.ranges import PodUsers
 from nodeagent.network.pod_network import HostPort, PodAddress, host_ports_of
 from nodeagent.pod_files import Resolver, host_name, hosts_text, parse_resolver, resolver_of, resolver_text
@@ -99,6 +100,7 @@ class Sandboxes:
         self._cgroups, self._volumes, self._users = cgroups, volumes, users
         self.network: Network | None = None
         self.facts = ClusterFacts()
+        self._processes = ProcessNamespaces(self._first_process, supervise=cgroups.supervise)
 
     def prepare(self, pod: KubeObject, objects: AssignedObjects) -> Sandbox:
         """Make everything. Raises CgroupError, PodNetworkError, VolumeError, UserNamespaceError, OSError."""
@@ -127,6 +129,7 @@ class Sandboxes:
     def release(self, pod: KubeObject) -> None:
         """Remove everything; repeatable."""
         uid = uid_of(pod)
+        self._processes.end(uid)
         self._volumes.teardown(uid)
         if self.network is not None and not pod["spec"].get("hostNetwork"):
             self.network.teardown(uid)
@@ -134,7 +137,8 @@ class Sandboxes:
         self.remove_files(uid)
 
     def remove_files(self, uid: str) -> None:
-        """Remove the pod's own files and shared memory; repeatable."""
+        """Remove the pod's own files and shared memory, and its first process; repeatable."""
+        self._processes.end(uid)
         unmount_below(self._run_dir / "pods" / uid)
         shutil.rmtree(self._run_dir / "pods" / uid, ignore_errors=True)
 
@@ -157,6 +161,15 @@ class Sandboxes:
     def shared_memory(self, uid: str) -> Path:
         """Where the ``/dev/shm`` of a pod of several containers is mounted on this node."""
         return self._run_dir / "pods" / uid / "shm"
+
+    def process_namespace(self, pod: KubeObject, sandbox: Sandbox) -> Path | None:
+        """The process namespace that the pod's containers share, None if each has its own. Raises OSError."""
+        if not shares_processes(pod):
+            return None
+        return self._processes.ensure(uid_of(pod), users=sandbox.users, netns=sandbox.netns)
+
+    def _first_process(self, uid: str) -> Path:
+        return self._run_dir / "pods" / uid / "first-process"
 
     def binds(self, uid: str, run_id: str, users: PodUsers | None) -> ContainerBinds:
         """The places for the mounts of one container's start."""

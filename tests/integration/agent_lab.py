@@ -247,6 +247,8 @@ async def running_bench(directory: Path) -> AsyncIterator[Bench]:
     last = bench.node()
     await last.containers.purge(last.containers.known())
     last.containers.close()
+    for uid in last.context.sandboxes.known():
+        last.context.sandboxes.remove_files(uid)
     for rootfs in (directory / "data/rootfs").glob("*"):
         unmount_rootfs(rootfs)
     unmount_below(directory)

@@ -14,7 +14,6 @@ _SPEC_FIELDS = (
     "runtimeClassName",
     "resourceClaims",
     "setHostnameAsFQDN",
-    "shareProcessNamespace",
     "automountServiceAccountToken",
     "hostnameOverride",
     "workloadRef",
