@@ -30,7 +30,6 @@ from nodeagent.images.store import PullPolicy
 from nodeagent.lifecycle import resources_of
 from nodeagent.logs import ROTATED_SUFFIX
 from nodeagent.pod_events import EventSink, pod_event
-from nodeagent.pod_files import host_name
 from nodeagent.pod_state import Run, Sandbox
 from nodeagent.runtime.containers import Containers, NewContainer
 from nodeagent.runtime.errors import ContainerConfigError
@@ -256,7 +255,7 @@ class ContainerStarter:
             readonly=readonly_paths(context),
             no_new_privileges=not allows_escalation(context),
             mounts=mounts,
-            hostname=host_name(pod),
+            hostname=self._sandboxes.host_name(pod),
             cgroups_path=self._cgroups.container_path(uid_of(pod), run.id),
             resources=oci_resources(
                 limits, version=self._cgroups.layout.version, swap_accounting=self._node.swap_accounting

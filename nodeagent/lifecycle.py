@@ -102,7 +102,7 @@ def grace_s(pod: Mapping[str, Any]) -> float:
 
 
 def will_restart(pod: Mapping[str, Any], container: Mapping[str, Any], state: ContainerState, *, init: bool) -> bool:
-    """Whether an ended container is to run again by its restart policy, or because its image was changed since."""
+    """Whether an ended container is to run again: by its own rules and policy, else its pod's, or for another image."""
     run = state.record.run
     if run is None or run.ended is None:
         return False
@@ -112,10 +112,20 @@ def will_restart(pod: Mapping[str, Any], container: Mapping[str, Any], state: Co
         return True
     if init and is_sidecar(container):
         return True
-    policy = restart_policy(pod)
+    code = run.ended.exit_code
+    if any(_applies(rule, code) for rule in container.get("restartPolicyRules") or ()):
+        return True
+    policy = container.get("restartPolicy") or restart_policy(pod)
     if init or policy == "OnFailure":
-        return run.ended.exit_code != 0 and policy != "Never"
+        return code != 0 and policy != "Never"
     return policy == "Always"
+
+
+def _applies(rule: Mapping[str, Any], code: int) -> bool:
+    """Whether a rule of a container's own restarts it after this exit code (its one action)."""
+    codes = rule.get("exitCodes") or {}
+    listed = code in (codes.get("values") or ())
+    return listed if codes.get("operator") == "In" else codes.get("operator") == "NotIn" and not listed
 
 
 def init_done(container: Mapping[str, Any], state: ContainerState) -> bool:

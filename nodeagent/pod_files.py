@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 HOST_NAME_LIMIT = 63
+FULL_NAME_LIMIT = 64
 MAXIMUM_NAMESERVERS = 3
 _LOCAL_HOSTS = """\
 127.0.0.1\tlocalhost
@@ -48,16 +49,35 @@ def parse_resolver(text: str) -> Resolver:
     return Resolver(nameservers, searches, options)
 
 
+class HostNameError(Exception):
+    """The pod can't have the host name that it asks for."""
+
+
 def host_name(pod: Mapping[str, Any]) -> str:
-    """The pod's host name: ``spec.hostname`` or its name, cut to what the kernel takes."""
-    name: str = pod["spec"].get("hostname") or pod["metadata"]["name"]
+    """The pod's short host name: ``spec.hostname`` or its name, cut to what the kernel takes."""
+    spec = pod["spec"]
+    if spec.get("hostnameOverride"):
+        return str(spec["hostnameOverride"])
+    name: str = spec.get("hostname") or pod["metadata"]["name"]
     return name[:HOST_NAME_LIMIT].rstrip("-.")
+
+
+def kernel_host_name(pod: Mapping[str, Any], *, cluster_domain: str, node: str) -> str:
+    """What ``hostname`` prints in the pod: on the node's network the node's (``node``). Raises HostNameError."""
+    spec = pod["spec"]
+    if spec.get("hostNetwork"):
+        return node
+    name = domain_name(pod, cluster_domain) if spec.get("setHostnameAsFQDN") else ""
+    if len(name) > FULL_NAME_LIMIT:
+        why = f"is too long ({FULL_NAME_LIMIT} characters is the max, {len(name)} characters requested)"
+        raise HostNameError(f"failed to construct FQDN from pod hostname and cluster domain, FQDN {name} {why}")
+    return name or host_name(pod)
 
 
 def domain_name(pod: Mapping[str, Any], cluster_domain: str) -> str:
     """The fully qualified name of a pod with a subdomain, else an empty string."""
     subdomain = pod["spec"].get("subdomain")
-    if not subdomain:
+    if not subdomain or pod["spec"].get("hostnameOverride"):
         return ""
     return f"{host_name(pod)}.{subdomain}.{pod['metadata'].get('namespace', '')}.svc.{cluster_domain}"
 

@@ -7,6 +7,7 @@ that leaves nothing another pod could take for its own. Both block for some mill
 from __future__ import annotations
 
 import shutil
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from nodeagent.isolation.choice import Choice
 from nodeagent.isolation.processes import ProcessNamespaces, shares_processes
 from nodeagent.isolation.ranges import PodUsers
 from nodeagent.network.pod_network import HostPort, PodAddress, host_ports_of
-from nodeagent.pod_files import Resolver, host_name, hosts_text, parse_resolver, resolver_of, resolver_text
+from nodeagent.pod_files import Resolver, hosts_text, kernel_host_name, parse_resolver, resolver_of, resolver_text
 from nodeagent.pod_state import Sandbox
 from nodeagent.runtime.spec import SHARED_MEMORY_BYTES
 from nodeagent.volumes.binds import ContainerBinds
@@ -162,6 +163,10 @@ class Sandboxes:
         """Where the ``/dev/shm`` of a pod of several containers is mounted on this node."""
         return self._run_dir / "pods" / uid / "shm"
 
+    def host_name(self, pod: KubeObject) -> str:
+        """The host name that the pod's containers see. Raises HostNameError."""
+        return kernel_host_name(pod, cluster_domain=self.facts.cluster_domain, node=socket.gethostname())
+
     def process_namespace(self, pod: KubeObject, sandbox: Sandbox) -> Path | None:
         """The process namespace that the pod's containers share, None if each has its own. Raises OSError."""
         if not shares_processes(pod):
@@ -195,7 +200,7 @@ class Sandboxes:
         texts = {
             "hosts": hosts_text(pod, sandbox.ip, cluster_domain=domain, host_text=host_text),
             "resolv.conf": resolver_text(resolver),
-            "hostname": host_name(pod) + "\n",
+            "hostname": self.host_name(pod) + "\n",
         }
         for name, text in texts.items():
             (directory / name).write_text(text, encoding="utf-8")

@@ -13,13 +13,11 @@ _SPEC_FIELDS = (
     "topologySpreadConstraints",
     "runtimeClassName",
     "resourceClaims",
-    "setHostnameAsFQDN",
     "automountServiceAccountToken",
-    "hostnameOverride",
     "workloadRef",
 )
 _AFFINITIES = ("podAffinity", "podAntiAffinity")
-_CONTAINER_FIELDS = ("volumeDevices", "restartPolicyRules")
+_CONTAINER_FIELDS = ("volumeDevices",)
 _SECURITY_FIELDS = ("seLinuxOptions", "windowsOptions", "appArmorProfile")
 
 
@@ -47,10 +45,6 @@ def _repeated_variables(container: Mapping[str, Any], path: str) -> Iterator[str
             where = f"{path}.env[{first[name]}]"
             yield f'{path}.env[{index}]: hides previous definition of "{name}" at {where}'
         first.setdefault(name, index)
-
-
-def _is_sidecar(container: Mapping[str, Any]) -> bool:
-    return container.get("restartPolicy") == "Always"
 
 
 def _unread_variables(container: Mapping[str, Any]) -> Iterator[str]:
@@ -83,8 +77,6 @@ def pod_spec_warnings(spec: Mapping[str, Any], path: str) -> list[str]:
         for index, container in enumerate(spec.get(kind) or ()):
             where = f"{path}.{kind}[{index}]"
             warnings += [f"{where}.{field}: {NOT_ACTED_UPON}" for field in _idle_container_fields(container)]
-            if container.get("restartPolicy") and not (kind == "initContainers" and _is_sidecar(container)):
-                warnings.append(f"{where}.restartPolicy: {NOT_ACTED_UPON}; the pod's counts")
             warnings += [f"{where}.{field}: {_NO_SUCH_SOURCE}" for field in _unread_variables(container)]
             warnings += _repeated_variables(container, where)
     return warnings

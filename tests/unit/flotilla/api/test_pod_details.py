@@ -310,12 +310,11 @@ def test_several_faults_are_all_told(sample: Sample, edited: Edited, faults: Fau
     ]
 
 
-def test_warnings_for_restarts_and_files(sample: Sample, edited: Edited) -> None:
-    """A container's own restart policy, and variables from files, must be named as not acted upon."""
-    pod = edited(sample(PODS), f"{_C}.restartPolicy", "Never")
-    pod = edited(pod, f"{_C}.env", [{"name": "A", "valueFrom": {"fileKeyRef": {"key": "k"}}}])
+def test_warnings_for_files(sample: Sample, edited: Edited) -> None:
+    """Variables from files must be named as not acted upon."""
+    pod = edited(sample(PODS), f"{_C}.env", [{"name": "A", "valueFrom": {"fileKeyRef": {"key": "k"}}}])
     paths = [warning.partition(": ")[0] for warning in PODS.strategy.warnings(pod)]
-    assert paths == [f"{_F}.restartPolicy", f"{_F}.env[0].valueFrom.fileKeyRef"]
+    assert paths == [f"{_F}.env[0].valueFrom.fileKeyRef"]
 
 
 def test_warnings_for_volumes(sample: Sample, edited: Edited) -> None:

@@ -233,3 +233,30 @@ def test_changed_resources_are_put_into_force_once() -> None:
     assert isinstance(stop, StopContainer)
     state.record = replace(state.record, run=replace(resized, resources={"requests": {}, "limits": {"cpu": "1"}}))
     assert decide(pod, state_of(a=state), NOW + 3).actions == ()
+
+
+RULES = [
+    {"action": "Restart", "exitCodes": {"operator": "In", "values": [42, 43]}},
+    {"action": "Restart", "exitCodes": {"operator": "NotIn", "values": [0, 1, 2, 3]}},
+]
+
+
+@pytest.mark.parametrize(
+    ("own", "pods", "code", "again"),
+    [
+        ({"restartPolicy": "Never"}, "Always", 1, False),
+        ({"restartPolicy": "Always"}, "Never", 0, True),
+        ({"restartPolicy": "OnFailure"}, "Never", 1, True),
+        ({"restartPolicy": "OnFailure"}, "Always", 0, False),
+        ({"restartPolicy": "Never", "restartPolicyRules": RULES}, "Never", 42, True),
+        ({"restartPolicy": "Never", "restartPolicyRules": RULES}, "Never", 3, False),
+        ({"restartPolicy": "Never", "restartPolicyRules": RULES}, "Never", 99, True),
+        ({"restartPolicy": "OnFailure", "restartPolicyRules": RULES}, "Never", 3, True),
+    ],
+)
+def test_a_containers_own_restart_policy(own: KubeObject, pods: str, code: int, again: bool) -> None:
+    """Its rules count first, then its policy, whatever the pod's is."""
+    pod = pod_of("a", "b", restartPolicy=pods)
+    pod["spec"]["containers"][0] |= own
+    decision = decide(pod, state_of(a=over(code), b=live()), NOW)
+    assert decision.actions == ((StartContainer("a"),) if again else ())

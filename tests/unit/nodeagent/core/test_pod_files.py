@@ -7,7 +7,16 @@ from typing import Any
 import pytest
 
 from flotilla.api.objects import KubeObject
-from nodeagent.pod_files import Resolver, host_name, hosts_text, parse_resolver, resolver_of, resolver_text
+from nodeagent.pod_files import (
+    HostNameError,
+    Resolver,
+    host_name,
+    hosts_text,
+    kernel_host_name,
+    parse_resolver,
+    resolver_of,
+    resolver_text,
+)
 
 HOST = Resolver(["9.9.9.9"], ["corp.example"], ["timeout:1"])
 
@@ -79,3 +88,32 @@ def test_long_names_are_cut_for_the_kernel() -> None:
     """A host name has 63 characters at most and does not end in punctuation."""
     assert host_name(pod_of("a" * 62 + "-b")) == "a" * 62
     assert host_name(pod_of(hostname="other")) == "other"
+
+
+@pytest.mark.parametrize(
+    ("spec", "shown"),
+    [
+        ({}, "web-1"),
+        ({"hostname": "db", "subdomain": "data"}, "db"),
+        ({"hostname": "db", "subdomain": "data", "setHostnameAsFQDN": True}, "db.data.shop.svc.cluster.local"),
+        ({"setHostnameAsFQDN": True}, "web-1"),
+        ({"hostname": "db", "subdomain": "data", "hostnameOverride": "my.own.name"}, "my.own.name"),
+        ({"hostNetwork": True, "hostname": "db"}, "the-node"),
+    ],
+)
+def test_what_the_pod_takes_itself_for(spec: dict[str, Any], shown: str) -> None:
+    """The short name, the whole one on demand, one of its own, or the node's on the node's network."""
+    assert kernel_host_name(pod_of(**spec), cluster_domain="cluster.local", node="the-node") == shown
+
+
+def test_a_full_name_that_the_kernel_does_not_take() -> None:
+    """It is refused in Kubernetes' words, not cut."""
+    pod = pod_of(subdomain="s" * 40, setHostnameAsFQDN=True)
+    with pytest.raises(HostNameError, match=r"is too long \(64 characters is the max, 69 characters requested\)"):
+        kernel_host_name(pod, cluster_domain="cluster.local", node="n")
+
+
+def test_an_overriding_name_is_the_only_one() -> None:
+    """The pod's hosts file then has no name in the cluster's domain."""
+    pod = pod_of(hostname="db", subdomain="data", hostnameOverride="my.own.name")
+    assert hosts_text(pod, "10.42.0.5", cluster_domain="cluster.local").endswith("10.42.0.5\tmy.own.name\n")
