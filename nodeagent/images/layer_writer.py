@@ -7,14 +7,16 @@ Paths are plain strings: a large image has hundreds of thousands of entries.
 
 from __future__ import annotations
 
+import errno
+import math
 import os
 import shutil
 import stat
 import tarfile
 from collections import deque
 from collections.abc import Sequence
-from typing import IO
 
+from nodeagent.images.file_writer import FileWriter, LayerError
 from nodeagent.images.lower import OPAQUE_ATTRIBUTE, LowerLayers, is_whiteout
 
 _WHITEOUT_PREFIX = ".wh."
@@ -22,35 +24,40 @@ _OPAQUE_NAME = ".wh..wh..opq"
 _LINK_LIMIT = 40
 _PATH_LIMIT = 4096
 _ID_LIMIT = 2**32 - 2
-_COPY_BYTES = 1 << 20
+_TIME_LIMIT_NS = 2**63 - 1
+_DIRECTORY_BYTES = 4096
+_SHOWN_LENGTH = 120
 _XATTR_KEY = "SCHILY.xattr."
 _XATTRS_KEPT = ("user.", "security.capability")
+_XATTRS_REFUSED = ("user.overlay.",)
 # A container gets its own /dev; only these have a place elsewhere in an image (Linux, admin-guide/devices).
 _HARMLESS_DEVICES = frozenset({(1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 1), (5, 2)})
-
-
-class LayerError(Exception):
-    """A layer's content is refused."""
 
 
 class LayerWriter:
     """Applies archive entries in their order. Directory times are set last, when nothing changes them any more."""
 
-    def __init__(self, lowers: LowerLayers, *, limit_entries: int) -> None:
-        self._lowers = lowers
+    def __init__(self, lowers: LowerLayers, files: FileWriter, *, limit_entries: int) -> None:
+        self._lowers, self._files = lowers, files
         self._limit_entries = limit_entries
+        self._opaque: set[str] = set()
         self._parents: dict[tuple[str, ...], str] = {}
         self._directory_times: dict[str, int] = {}
 
     def write(self, tar: tarfile.TarFile) -> None:
-        """Apply all entries of ``tar``. Raises :class:`LayerError` for what no layer may hold, OSError otherwise."""
+        """Apply all entries of ``tar``. Raises :class:`LayerError`, with the entry's name where it is about one."""
         status = self._lowers.root_status()
         _apply_status("/", status) if status else os.chmod("/", 0o755)
         for position, member in enumerate(tar):
             tar.members = []  # type: ignore[attr-defined]
             if position >= self._limit_entries:
                 raise LayerError(f"the layer has more than {self._limit_entries} entries")
-            self._write_member(tar, member)
+            try:
+                self._write_member(tar, member)
+            except OSError as error:
+                raise LayerError(f"{_shown(member.name)}: {_explained(error)}") from error
+        while self._opaque:
+            self._finish_opaque(self._opaque.pop())
         for path, time_ns in self._directory_times.items():
             if os.path.isdir(path) and not os.path.islink(path):
                 os.utime(path, ns=(time_ns, time_ns))
@@ -64,7 +71,7 @@ class LayerWriter:
         parent = self._parent(parts[:-1], member.name)
         name = parts[-1]
         if name == _OPAQUE_NAME:
-            os.setxattr(parent, OPAQUE_ATTRIBUTE, b"y")
+            self._opaque.add(parent)
         elif name.startswith(_WHITEOUT_PREFIX):
             self._whiteout(parent, name.removeprefix(_WHITEOUT_PREFIX), member.name)
         else:
@@ -77,9 +84,11 @@ class LayerWriter:
         path = os.path.join(parent, name)
         status = _lstat(path)
         if status is None:
-            os.mknod(path, stat.S_IFCHR, 0)
+            # A mark with nothing below it to hide would itself be seen in directories that are not merged.
+            if self._lowers.status(path.strip("/").split("/")) is not None:
+                os.mknod(path, stat.S_IFCHR, 0)
         elif stat.S_ISDIR(status.st_mode):
-            os.setxattr(path, OPAQUE_ATTRIBUTE, b"y")
+            self._opaque.add(path)
 
     def _create(self, tar: tarfile.TarFile, member: tarfile.TarInfo, path: str) -> None:
         before = _lstat(path)
@@ -91,9 +100,7 @@ class LayerWriter:
         if before is not None:
             self._remove(path, before)
         if member.isreg():
-            content = tar.extractfile(member)
-            assert content is not None
-            _write_file(path, content)
+            self._files.write_member(path, tar, member)
         elif member.issym():
             os.symlink(member.linkname, path)
         elif member.islnk():
@@ -103,12 +110,28 @@ class LayerWriter:
             return
         self._apply(path, member)
 
+    def _finish_opaque(self, path: str) -> None:
+        """Hide all that the layers below have in a directory, now that it is known what this layer has there.
+
+        overlayfs does not look for its mark at the root of a layer: there each name is hidden by itself.
+        """
+        if path == "/":
+            for name in self._lowers.root_names():
+                self._whiteout("/", name, "/" + _OPAQUE_NAME)
+        elif (status := _lstat(path)) is not None and stat.S_ISDIR(status.st_mode):
+            os.setxattr(path, OPAQUE_ATTRIBUTE, b"y")
+            for directory, _, names in os.walk(path):
+                for found in (os.path.join(directory, name) for name in names):
+                    if is_whiteout(os.lstat(found)):
+                        os.unlink(found)
+
     def _create_directory(self, member: tarfile.TarInfo, path: str, before: os.stat_result | None) -> None:
+        self._files.take(_DIRECTORY_BYTES)
         if before is not None and not stat.S_ISDIR(before.st_mode):
             self._remove(path, before)
             before = None
             os.mkdir(path)
-            os.setxattr(path, OPAQUE_ATTRIBUTE, b"y")
+            self._opaque.add(path)
         elif before is None:
             os.mkdir(path)
         self._apply(path, member)
@@ -142,15 +165,33 @@ class LayerWriter:
     def _link_source(self, member: tarfile.TarInfo) -> str:
         """The path of a hard link's target, copied from below if the layer itself does not hold it."""
         source = self._resolve(member.linkname, member.name)
-        if _lstat(source) is None:
-            parts = source.strip("/").split("/")
-            status = self._lowers.status(parts)
-            if status is None or not stat.S_ISREG(status.st_mode):
-                raise LayerError(f"{member.name!r} links to {member.linkname!r}, which does not exist")
-            with os.fdopen(self._lowers.open_file(parts), "rb") as content:
-                _write_file(source, content)
-            _apply_status(source, status)
+        here = _lstat(source)
+        parts = source.strip("/").split("/")
+        status = here or self._lowers.status(parts)
+        if status is None or is_whiteout(status):
+            raise LayerError(f"{member.name!r} links to {member.linkname!r}, which does not exist")
+        if stat.S_ISDIR(status.st_mode):
+            raise LayerError(f"{member.name!r} is a hard link to the directory {member.linkname!r}")
+        if here is None:
+            self._copy_up(source, parts, status)
         return source
+
+    def _copy_up(self, path: str, parts: Sequence[str], status: os.stat_result) -> None:
+        """Make ``path`` what it is in the layers below."""
+        if stat.S_ISLNK(status.st_mode):
+            os.symlink(self._lowers.read_link(parts), path)
+            os.chown(path, status.st_uid, status.st_gid, follow_symlinks=False)
+        elif stat.S_ISREG(status.st_mode):
+            with os.fdopen(self._lowers.open_file(parts), "rb") as content:
+                self._files.write_copy(path, content)
+                _apply_status(path, status)
+                for attribute in os.listxattr(content.fileno()):
+                    if attribute.startswith(_XATTRS_KEPT):
+                        os.setxattr(path, attribute, os.getxattr(content.fileno(), attribute))
+        else:
+            os.mknod(path, status.st_mode, status.st_rdev)
+            _apply_status(path, status)
+        os.utime(path, ns=(status.st_mtime_ns, status.st_mtime_ns), follow_symlinks=False)
 
     def _parent(self, parts: Sequence[str], entry: str) -> str:
         """The real directory, inside this layer, that ``parts`` lead to; copied from below where missing."""
@@ -194,7 +235,7 @@ class LayerWriter:
         if status is not None:
             os.unlink(path)
             os.mkdir(path, 0o755)
-            os.setxattr(path, OPAQUE_ATTRIBUTE, b"y")
+            self._opaque.add(path)
             return os.lstat(path)
         below = self._lowers.status(parts)
         if below is not None and stat.S_ISLNK(below.st_mode):
@@ -215,9 +256,9 @@ class LayerWriter:
             os.chmod(path, member.mode & 0o7777)
         for key, value in member.pax_headers.items():
             attribute = key.removeprefix(_XATTR_KEY)
-            if attribute != key and attribute.startswith(_XATTRS_KEPT) and not member.issym():
-                os.setxattr(path, attribute, value.encode("utf-8", "surrogateescape"), follow_symlinks=False)
-        time_ns = max(0, int(member.mtime * 1_000_000_000))
+            if attribute != key and not member.issym():
+                _set_attribute(path, attribute, value.encode("utf-8", "surrogateescape"))
+        time_ns = _time_ns(member)
         if member.isdir():
             self._directory_times[path] = time_ns
         else:
@@ -227,7 +268,7 @@ class LayerWriter:
 def _clean(name: str) -> list[str]:
     """The components of an entry's name. Raises :class:`LayerError` where it would leave the layer."""
     if len(name) > _PATH_LIMIT or "\0" in name:
-        raise LayerError(f"an entry's name is not a path: {name[:80]!r}")
+        raise LayerError(f"an entry's name is not a path: {_shown(name)}")
     parts: list[str] = []
     for part in name.split("/"):
         if part == "..":
@@ -246,10 +287,32 @@ def _lstat(path: str) -> os.stat_result | None:
         return None
 
 
-def _write_file(path: str, content: IO[bytes]) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb", 0) as file:
-        shutil.copyfileobj(content, file, _COPY_BYTES)
+def _set_attribute(path: str, attribute: str, value: bytes) -> None:
+    """Set an attribute that images may have. One of ``user`` is left out where the file system has none of these."""
+    if not attribute.startswith(_XATTRS_KEPT) or attribute.startswith(_XATTRS_REFUSED):
+        return
+    try:
+        os.setxattr(path, attribute, value, follow_symlinks=False)
+    except OSError as error:
+        if error.errno != errno.ENOTSUP or not attribute.startswith("user."):
+            raise
+
+
+def _time_ns(member: tarfile.TarInfo) -> int:
+    """The entry's time in nanoseconds, as far as a file can have it."""
+    if not math.isfinite(member.mtime):
+        raise LayerError(f"{_shown(member.name)} has the impossible time {member.mtime}")
+    return min(max(0, int(member.mtime * 1_000_000_000)), _TIME_LIMIT_NS)
+
+
+def _shown(name: str) -> str:
+    return repr(name if len(name) <= _SHOWN_LENGTH else name[:_SHOWN_LENGTH] + "...")
+
+
+def _explained(error: OSError) -> str:
+    if error.errno == errno.ENOSPC:
+        return "the disk is full: make room on the node, or remove images that nothing uses (flotilla image prune)"
+    return error.strerror or str(error)
 
 
 def _apply_status(path: str, status: os.stat_result) -> None:

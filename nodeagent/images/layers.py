@@ -20,6 +20,7 @@ from pathlib import Path
 from nodeagent.images.locks import file_lock
 from nodeagent.images.rootfs import leased_stacks
 from nodeagent.images.scratch import Scratch
+from nodeagent.images.space import available_bytes
 from nodeagent.images.unpack import UnpackJob
 from nodeagent.images.uses import disk_bytes
 
@@ -47,9 +48,14 @@ class LayerBlob:
 
 @dataclass(frozen=True, slots=True)
 class LayerLimits:
-    """What one layer may come to when unpacked, and how much memory unpacking may take."""
+    """What the new layers of one image may come to when unpacked, and how much memory unpacking may take.
+
+    ``ratio`` is how much larger than its compressed form a layer may be, small ones (a 256th of ``unpacked_bytes``)
+    apart: gzip reaches a thousand with nothing but zeros.
+    """
 
     unpacked_bytes: int = 64 << 30
+    ratio: int = 2000
     entries: int = 4_000_000
     memory_bytes: int = 1 << 30
 
@@ -120,6 +126,7 @@ class LayerStore:
         for position in missing:
             targets[position] = staging / paths[position].name
             targets[position].mkdir(mode=0o755)
+        room_bytes = available_bytes(staging)
         jobs = [
             UnpackJob(
                 blob=str(stack[position].path),
@@ -128,8 +135,10 @@ class LayerStore:
                 target=str(targets[position]),
                 lowers=tuple(str(path) for path in reversed(targets[:position])),
                 limit_bytes=self._limits.unpacked_bytes,
+                limit_ratio=self._limits.ratio,
                 limit_entries=self._limits.entries,
                 limit_memory_bytes=self._limits.memory_bytes,
+                room_bytes=room_bytes,
             )
             for position in missing
         ]

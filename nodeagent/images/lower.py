@@ -40,6 +40,10 @@ class LowerLayers:
         for descriptor in self._roots:
             os.close(descriptor)
 
+    def root_names(self) -> set[str]:
+        """All names in the roots of the stack; some may be hidden by a layer above theirs."""
+        return {name for root in self._roots for name in os.listdir(root)}
+
     def root_status(self) -> os.stat_result | None:
         return os.fstat(self._roots[0]) if self._roots else None
 
