@@ -20,11 +20,12 @@ from controlplane.autoscaler.figures import Figures
 from controlplane.autoscaler.measuring import Measurer
 from controlplane.autoscaler.memory import Memory
 from controlplane.autoscaler.metrics import ResourceMetric, TotalMetric, read_metric
+from controlplane.autoscaler.pod_traits import PodTraitsCache
 from controlplane.autoscaler.pods import PodReader, pods_of
 from controlplane.autoscaler.readiness import ReadinessTracker
 from controlplane.autoscaler.stabilization import History
 from controlplane.autoscaler.status import next_status, worth_writing
-from controlplane.autoscaler.target import Target, TargetError, find_target, refers_to
+from controlplane.autoscaler.target import Target, TargetError, TargetIndex, find_target
 from controlplane.autoscaler.total_reader import TotalReader
 from controlplane.autoscaler.usage import SampledUsage, UnknownUsage
 from controlplane.autoscaler.waking import sleepers
@@ -38,7 +39,7 @@ from controlplane.reconcile.result import DONE, Result, after
 from controlplane.store.cache import Cache, CacheEvent, Entry
 from flotilla.api.autoscaling_options import AutoscalingOptions, read_options
 from flotilla.api.errors import ApiError, bad_request, not_found
-from flotilla.api.objects import KubeObject, format_time, namespace_of, uid_of
+from flotilla.api.objects import KubeObject, format_time, uid_of
 from flotilla.api.registry import Registry, Resource
 from flotilla.api.resources import HORIZONTAL_POD_AUTOSCALERS, PODS
 from flotilla.api.scales import with_replicas
@@ -77,10 +78,11 @@ class AutoscalerReconciler:
         self._objects = objects
         self._recorder = recorder
         self._clock = clock
-        self._readiness = ReadinessTracker(clock)
+        self._readiness, self._traits = ReadinessTracker(clock), PodTraitsCache()
+        self._scalers = TargetIndex()
         self._figures = figures
         self._measurer = Measurer(
-            PodReader(SampledUsage(figures.samples), figures.applications, self._readiness),
+            PodReader(SampledUsage(figures.samples), figures.applications, self._readiness, self._traits),
             TotalReader(cache, figures.applications, figures.queries),
             clock,
         )
@@ -91,20 +93,26 @@ class AutoscalerReconciler:
 
     def reset(self) -> None:
         """What is kept of pods and autoscalers stays right when they come again; that of other pods goes."""
-        self._readiness.keep({pod.uid for pod in self._cache.list(PODS)})
+        uids = {pod.uid for pod in self._cache.list(PODS)}
+        self._readiness.keep(uids)
+        self._traits.keep(uids)
+        self._scalers = TargetIndex()
 
     def keys(self, event: CacheEvent) -> Iterable[ObjectKey]:
         """Pods only tell when they became ready: their samples bring up the autoscaler, they do not."""
         entry = event.entry
         if entry.resource is PODS:
             self._readiness.observe(event)
+            if event.type == "DELETED":
+                self._traits.forget(entry.uid)
             self._pods_moved |= event.previous is None or event.previous.node != entry.node
             return ()
         if entry.resource is HORIZONTAL_POD_AUTOSCALERS:
+            self._scalers.observe(event)
             return [(entry.namespace, entry.name)] if _spec_changed(event) else ()
         if not _spec_changed(event):
             return ()
-        return [(scaler.namespace, scaler.name) for scaler in self._scalers_of(entry.obj)]
+        return self._scalers.of(entry)
 
     def due(self, nodes: set[str], *, now_s: float) -> Iterator[tuple[ObjectKey, float]]:
         """The autoscalers with pods on these nodes, and in how many seconds each may be evaluated again."""
@@ -216,15 +224,11 @@ class AutoscalerReconciler:
 
     def _ambiguous(self, target: Target, memory: Memory) -> Decision | None:
         """Two autoscalers on one target would undo each other's decisions: neither acts."""
-        scalers = [scaler.name for scaler in self._scalers_of(target.entry.obj)]
+        scalers = self._scalers.of(target.entry)
         if len(scalers) < 2:
             return None
-        message = f"the target is controlled by multiple HPAs: {', '.join(scalers)}"
+        message = f"the target is controlled by multiple HPAs: {', '.join(name for _, name in scalers)}"
         return Decision(None, "", (Explanation("ScalingActive", False, "AmbiguousSelector", message),), memory.history)
-
-    def _scalers_of(self, target: KubeObject) -> list[Entry]:
-        scalers = self._cache.list(HORIZONTAL_POD_AUTOSCALERS, namespace_of(target))
-        return [scaler for scaler in scalers if refers_to(scaler.obj, target)]
 
     async def _carry_out(
         self,

@@ -7,6 +7,7 @@ acted upon with the second sample that shows it, a single spike never.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -86,13 +87,15 @@ class _Measurement:
         return self._over(WINDOW)
 
     def _is_urgent(self, metric: ResourceMetric) -> bool:
-        try:
-            least = min(self._over(LAST_INTERVAL).ratio, self._over(INTERVAL_BEFORE).ratio)
-        except MetricError:
-            return False
-        if least > FAR_OVER:
-            return True
-        return least > 1.0 + self.tolerance.up and self.measurer.reader.saturated(self.pods, metric)
+        least, lowest = math.inf, 1.0 + self.tolerance.up
+        for span in (LAST_INTERVAL, INTERVAL_BEFORE):
+            try:
+                least = min(least, self._over(span).ratio)
+            except MetricError:
+                return False
+            if least <= lowest:
+                return False
+        return least > FAR_OVER or self.measurer.reader.saturated(self.pods, metric)
 
     def _over(self, span: Span) -> Proposal:
         return replicas_for(

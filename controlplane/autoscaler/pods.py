@@ -7,20 +7,19 @@ carried the load of the new ones too, and adding both would count it twice.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Protocol
 
 from controlplane.autoscaler.calculator import PodFacts, Sample
 from controlplane.autoscaler.columns import Span, Usage
 from controlplane.autoscaler.metrics import PodMetric, PodsMetric, ResourceMetric
+from controlplane.autoscaler.pod_traits import PodTraitsCache
 from controlplane.autoscaler.readiness import Readiness
 from controlplane.autoscaler.samples import WINDOW
 from controlplane.autoscaler.usage import PodState, UsageSource
 from controlplane.store.cache import Cache, Entry
-from flotilla.api.objects import KubeObject, is_deleting, name_of, parse_time
-from flotilla.api.quantities import bytes_of, cpu_millis
 from flotilla.api.resources import PODS
 from flotilla.api.selectors import LabelSelector
 
@@ -69,6 +68,7 @@ class PodReader:
     usage: UsageSource
     applications: ApplicationSource
     readiness: ReadinessSource
+    traits: PodTraitsCache = field(default_factory=PodTraitsCache)
 
     def facts(self, pods: Sequence[PodState], metric: PodMetric, *, span: Span = WINDOW) -> list[PodFacts]:
         """Facts about each pod, CPU averaged over ``span``."""
@@ -78,7 +78,7 @@ class PodReader:
     def ready_count(self, pods: Sequence[PodState]) -> int:
         """How many of the pods run and are ready; those being deleted count as long as they are, as in Kubernetes."""
         return sum(
-            (pod.obj.get("status") or {}).get("phase") == "Running"
+            self.traits.of(pod).phase == "Running"
             and (readiness := self.readiness.of(pod.uid)) is not None
             and readiness.ready
             for pod in pods
@@ -107,7 +107,7 @@ class PodReader:
             sample = self._sample(entry, metric, LAST_INTERVAL)
             if sample is None:
                 continue
-            limit, _ = _amount(entry.obj, metric, "limits")
+            limit, _ = self.traits.of(entry).amount("limits", metric.resource, metric.container)
             if limit is None:
                 return False
             used, limits = used + sample.value, limits + limit
@@ -120,23 +120,25 @@ class PodReader:
             for entry in pods
             if (readiness := self.readiness.of(entry.uid)) is not None
             and readiness.ready
-            and (started := _started(entry.obj)) is not None
+            and (started := self.traits.of(entry).started) is not None
             and readiness.changed - started < STARTING_UP
         ]
         return max(moments).timestamp() if moments else 0.0
 
     def _facts(self, entry: PodState, metric: PodMetric, *, span: Span, grown: float) -> PodFacts:
-        pod, readiness = entry.obj, self.readiness.of(entry.uid)
+        traits, readiness = self.traits.of(entry), self.readiness.of(entry.uid)
         since = max(grown, readiness.changed.timestamp() if readiness is not None and readiness.ready else 0.0)
         sample = self._sample(entry, metric, replace(span, since_unix_s=since)) or self._sample(entry, metric, span)
-        request, fault = _amount(pod, metric, "requests") if isinstance(metric, ResourceMetric) else (None, "")
+        request, fault = None, ""
+        if isinstance(metric, ResourceMetric):
+            request, fault = traits.amount("requests", metric.resource, metric.container)
         return PodFacts(
-            name=name_of(pod),
-            phase=(pod.get("status") or {}).get("phase") or "Pending",
-            deleting=is_deleting(pod),
+            name=traits.name,
+            phase=traits.phase,
+            deleting=traits.deleting,
             ready=readiness is not None and readiness.ready,
             ready_changed=readiness.changed if readiness is not None else None,
-            started=_started(pod),
+            started=traits.started,
             request=request,
             request_fault=fault,
             sample=sample,
@@ -161,39 +163,3 @@ def _sample(usage: Usage, *, factor: float) -> Sample:
         datetime.fromtimestamp(usage.window_start_unix_s, UTC),
         datetime.fromtimestamp(usage.window_end_unix_s, UTC),
     )
-
-
-def _started(pod: KubeObject) -> datetime | None:
-    text = (pod.get("status") or {}).get("startTime")
-    return parse_time(text) if text else None
-
-
-def _amount(pod: KubeObject, metric: ResourceMetric, part: str) -> tuple[int | None, str]:
-    """The pod's request or limit of the metric's resource; None and the reason if a container has none."""
-    spec = pod["spec"]
-    if not metric.container:
-        whole = _quantity(spec.get("resources"), metric, part)
-        if whole is not None:
-            return whole, ""
-    total, found = 0, False
-    for container in (*spec.get("containers", ()), *_sidecars(spec)):
-        if metric.container and container["name"] != metric.container:
-            continue
-        amount = _quantity(container.get("resources"), metric, part)
-        if amount is None:
-            return None, f"missing request for {metric.resource} in container {container['name']} of Pod {name_of(pod)}"
-        total, found = total + amount, True
-    if not found:
-        return None, f"container {metric.container} not present in Pod {name_of(pod)}"
-    return total, ""
-
-
-def _sidecars(spec: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [each for each in spec.get("initContainers") or () if each.get("restartPolicy") == "Always"]
-
-
-def _quantity(resources: Mapping[str, Any] | None, metric: ResourceMetric, part: str) -> int | None:
-    value = ((resources or {}).get(part) or {}).get(metric.resource)
-    if value is None:
-        return None
-    return cpu_millis(value) if metric.resource == "cpu" else bytes_of(value)

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from controlplane.store.cache import Cache, Entry
+from controlplane.reconcile.controller import ObjectKey
+from controlplane.store.cache import Cache, CacheEvent, Entry
 from flotilla.api.errors import not_found
-from flotilla.api.objects import name_of, namespace_of
+from flotilla.api.objects import namespace_of
 from flotilla.api.registry import Resource
 from flotilla.api.scales import wanted_replicas
 
@@ -41,7 +42,29 @@ def find_target(cache: Cache, autoscaler: Mapping[str, Any]) -> Target:
     return Target(resource, entry, wanted_replicas(resource, entry.obj, unset=1))
 
 
-def refers_to(autoscaler: Mapping[str, Any], obj: Mapping[str, Any]) -> bool:
-    """Whether the autoscaler, of the same namespace, scales the object."""
-    reference = autoscaler["spec"]["scaleTargetRef"]
-    return (reference["kind"], reference["name"]) == (obj["kind"], name_of(obj))
+class TargetIndex:
+    """Which autoscalers scale an object. Fed with every event of every autoscaler, in order."""
+
+    def __init__(self) -> None:
+        self._targets: dict[ObjectKey, tuple[str, str, str]] = {}
+        self._scalers: dict[tuple[str, str, str], set[ObjectKey]] = {}
+
+    def observe(self, event: CacheEvent) -> None:
+        """An autoscaler has appeared, changed, or gone."""
+        entry = event.entry
+        key = (entry.namespace, entry.name)
+        before = self._targets.pop(key, None)
+        if before is not None:
+            self._scalers[before].discard(key)
+            if not self._scalers[before]:
+                del self._scalers[before]
+        if event.type == "DELETED":
+            return
+        reference = entry.obj["spec"]["scaleTargetRef"]
+        target = (entry.namespace, reference["kind"], reference["name"])
+        self._targets[key] = target
+        self._scalers.setdefault(target, set()).add(key)
+
+    def of(self, target: Entry) -> list[ObjectKey]:
+        """The autoscalers that scale the object, by name."""
+        return sorted(self._scalers.get((target.namespace, target.resource.kind, target.name), ()))

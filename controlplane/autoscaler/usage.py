@@ -19,12 +19,14 @@ RATE_WINDOW_S = 30.0
 
 
 class PodState(Protocol):
-    """What is read of a pod's cache entry."""
+    """What is read of a pod's cache entry; another ``revision`` is another state of the object."""
 
     @property
     def uid(self) -> str: ...
     @property
     def node(self) -> str: ...
+    @property
+    def revision(self) -> int: ...
     @property
     def obj(self) -> KubeObject: ...
 

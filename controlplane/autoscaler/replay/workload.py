@@ -40,6 +40,7 @@ class Pod:
     created_s: float
     obj: KubeObject
     node: str = NODE
+    revision: int = 1
     ready_s: float | None = None
     used_s: float = 0.0
     throttled_s: float = 0.0
@@ -105,6 +106,7 @@ class Workload:
             if pod.ready_s is None and self.now_s - pod.created_s >= self.model.start_s:
                 pod.ready_s = self.now_s
                 pod.obj["status"]["phase"] = "Running"
+                pod.revision += 1
 
     def share(self) -> float:
         """What each ready pod gets of the load."""
