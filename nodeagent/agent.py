@@ -258,6 +258,7 @@ class Agent:
             **static,
             "shutdown": self._shutdown.run(),
             "services": self._services.run(),
+            "volume removals": self._parts.removals.run(),
             "pods": self._worker.run(),
             "records": self._parts.context.store.run(),
             "checkpoint": self._checkpointer.run(),
@@ -328,6 +329,7 @@ class Agent:
 
     def applied(self, keys: Iterable[ObjectKey]) -> None:
         self._worker.applied(keys)
+        self._parts.removals.changed()
         self._checkpointer.changed()
 
     def let_go(self) -> None:

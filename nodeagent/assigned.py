@@ -15,6 +15,7 @@ from typing import NamedTuple
 from flotilla.api.objects import KubeObject, decode
 
 PODS, CONFIG_MAPS, SECRETS = "pods", "configmaps", "secrets"
+PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES = "persistentvolumeclaims", "persistentvolumes"
 SERVICES, ENDPOINT_SLICES, NODES = "services", "endpointslices", "nodes"
 
 
@@ -131,3 +132,9 @@ class Assignments:
 
     def secret(self, namespace: str, name: str) -> KubeObject | None:
         return self.get(SECRETS, namespace, name)
+
+    def claim(self, namespace: str, name: str) -> KubeObject | None:
+        return self.get(PERSISTENT_VOLUME_CLAIMS, namespace, name)
+
+    def volume(self, name: str) -> KubeObject | None:
+        return self.get(PERSISTENT_VOLUMES, "", name)

@@ -33,7 +33,9 @@ def volume_mounts(
         name = each["name"]
         if name not in volumes:
             raise ContainerConfigError(f'volume "{name}" of container "{container["name"]}" is not available')
-        fixed = any(kind in sources.get(name, {}) for kind in _READONLY_SOURCES)
+        volume = sources.get(name, {})
+        fixed = any(kind in volume for kind in _READONLY_SOURCES)
+        fixed = fixed or bool((volume.get("persistentVolumeClaim") or {}).get("readOnly"))
         below = each.get("subPath") or _expanded(each.get("subPathExpr") or "", environment)
         propagation = each.get("mountPropagation") or "None"
         require_propagating(volumes[name], propagation)

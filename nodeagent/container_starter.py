@@ -57,7 +57,7 @@ from nodeagent.runtime.spec import (
 from nodeagent.runtime.users import require_mapped, resolve_user
 from nodeagent.sandbox import Sandboxes, with_address
 from nodeagent.volumes.binds import ContainerBinds
-from nodeagent.volumes.payload import AssignedObjects
+from nodeagent.volumes.payload import VolumeObjects
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +115,7 @@ class ContainerStarter:
         containers: Containers,
         cgroups: PodCgroups,
         sandboxes: Sandboxes,
-        objects: AssignedObjects,
+        objects: VolumeObjects,
         environment: EnvironmentSource,
         node: NodeFacts,
         executor: Executor,

@@ -25,6 +25,8 @@ from nodeagent.sandbox import Sandboxes
 from nodeagent.settings import AgentSettings
 from nodeagent.upward import Uplink
 from nodeagent.volumes.fields import NodeResources
+from nodeagent.volumes.persistent import PersistentVolumes
+from nodeagent.volumes.removal import VolumeRemovals
 from nodeagent.volumes.volumes import Volumes
 
 
@@ -42,6 +44,7 @@ class NodeParts:
     starter: ContainerStarter
     context: PodContext
     support: NodeSupport
+    removals: VolumeRemovals
 
 
 def build_parts(
@@ -65,7 +68,7 @@ def build_parts(
     )
     containers = Containers(settings.run_dir, runtimes=runtimes, cgroups=cgroups, conmon=_conmon())
     images = ImageStore(settings.data_dir / "images", parallel_pulls=settings.parallel_pulls)
-    volumes = Volumes(settings.data_dir / "pods", files_dir=settings.run_dir / "volumes", node=resources)
+    volumes, removals = _build_volumes(settings, resources, assignments, uplink, executor)
     support = NodeSupport(settings.data_dir, settings.run_dir)
     users = UserChoice(settings.user_namespaces, support)
     sandboxes = Sandboxes(
@@ -107,7 +110,19 @@ def build_parts(
         report=uplink.statuses.report,
         out_of_service=out_of_service,
     )
-    return NodeParts(layout, cgroups, runtimes, containers, images, volumes, sandboxes, starter, context, support)
+    return NodeParts(
+        layout, cgroups, runtimes, containers, images, volumes, sandboxes, starter, context, support, removals
+    )
+
+
+def _build_volumes(
+    settings: AgentSettings, resources: NodeResources, assignments: Assignments, uplink: Uplink, executor: Executor
+) -> tuple[Volumes, VolumeRemovals]:
+    data_dir, name = settings.data_dir, settings.node_name
+    persistent = PersistentVolumes(data_dir / "local-volumes", node_name=name)
+    volumes = Volumes(data_dir / "pods", files_dir=settings.run_dir / "volumes", node=resources, persistent=persistent)
+    report = uplink.volumes_removed
+    return volumes, VolumeRemovals(assignments, persistent, node_name=name, report=report, executor=executor)
 
 
 def _conmon() -> str:

@@ -17,7 +17,7 @@ from nodeagent.pod_status import NodeIdentity
 from nodeagent.pod_store import PodStore
 from nodeagent.runtime.containers import Containers
 from nodeagent.sandbox import Sandboxes
-from nodeagent.volumes.payload import AssignedObjects
+from nodeagent.volumes.payload import VolumeObjects
 
 Result = TypeVar("Result")
 
@@ -42,7 +42,7 @@ class PodContext:
     containers: Containers
     sandboxes: Sandboxes
     cgroups: PodCgroups
-    objects: AssignedObjects
+    objects: VolumeObjects
     store: PodStore
     executor: Executor
     node: NodeIdentity

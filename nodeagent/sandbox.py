@@ -24,7 +24,7 @@ from nodeagent.pod_state import Sandbox
 from nodeagent.runtime.spec import SHARED_MEMORY_BYTES
 from nodeagent.volumes.binds import ContainerBinds
 from nodeagent.volumes.mounts import mount_tmpfs, unmount_below
-from nodeagent.volumes.payload import AssignedObjects
+from nodeagent.volumes.payload import VolumeObjects
 
 _STUB_RESOLVER = "127.0.0.53"
 
@@ -46,9 +46,9 @@ class Users(Protocol):
 class PodVolumes(Protocol):
     """A pod's volumes as directories on this node, by volume name."""
 
-    def prepare(self, pod: KubeObject, objects: AssignedObjects) -> dict[str, Path]: ...
+    def prepare(self, pod: KubeObject, objects: VolumeObjects) -> dict[str, Path]: ...
 
-    def update(self, pod: KubeObject, objects: AssignedObjects) -> None: ...
+    def update(self, pod: KubeObject, objects: VolumeObjects) -> None: ...
 
     def teardown(self, pod_uid: str) -> None: ...
 
@@ -103,7 +103,7 @@ class Sandboxes:
         self.facts = ClusterFacts()
         self._processes = ProcessNamespaces(self._first_process, supervise=cgroups.supervise)
 
-    def prepare(self, pod: KubeObject, objects: AssignedObjects) -> Sandbox:
+    def prepare(self, pod: KubeObject, objects: VolumeObjects) -> Sandbox:
         """Make everything. Raises CgroupError, PodNetworkError, VolumeError, UserNamespaceError, OSError."""
         self._cgroups.create_pod(uid_of(pod), pod["spec"])
         choice = self._users.choose(pod, self.volumes(pod, objects))
@@ -119,11 +119,11 @@ class Sandboxes:
         """Learn of a sandbox that an earlier agent made, without touching it."""
         self._cgroups.adopt_pod(uid_of(pod), pod["spec"])
 
-    def volumes(self, pod: KubeObject, objects: AssignedObjects) -> dict[str, Path]:
+    def volumes(self, pod: KubeObject, objects: VolumeObjects) -> dict[str, Path]:
         """The pod's volumes, prepared now if they were not. Raises VolumeError."""
         return self._volumes.prepare(pod, objects)
 
-    def update(self, pod: KubeObject, objects: AssignedObjects) -> None:
+    def update(self, pod: KubeObject, objects: VolumeObjects) -> None:
         """Bring mounted ConfigMaps, Secrets and downward API files up to date."""
         self._volumes.update(pod, objects)
 

@@ -7,7 +7,7 @@ starts over with the newest status of every pod; events that no session could ta
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -43,6 +43,7 @@ class Uplink:
         self.node_status: KubeObject | None = None
         self.unready: KubeObject | None = None
         self.mirrors: pb.StaticPods | None = None
+        self.removed_volumes = pb.RemovedVolumes()
         self._events: deque[PodEvent] = deque(maxlen=EVENT_LIMIT)
         self._rung: set[tuple[str, str]] = set()
 
@@ -90,6 +91,12 @@ class Uplink:
         self.mirrors = pb.StaticPods(pods_json=[encode(pod) for pod in pods])
         self.wake()
 
+    def volumes_removed(self, volumes: Mapping[str, str]) -> None:
+        """Send which volumes' data has been deleted: uids by names, all of them."""
+        removed = [pb.RemovedVolume(name=name, uid=uid) for name, uid in volumes.items()]
+        self.removed_volumes = pb.RemovedVolumes(volumes=removed)
+        self.wake()
+
     def chosen(self, carrier: Carrier) -> bool:
         """Whether this session is the one to carry everything."""
         connected = [each for each in self.carriers if each.connected]
@@ -117,6 +124,7 @@ class UplinkCursor:
     _offered: frozenset[tuple[str, str, bool]] = frozenset()
     _node_status: KubeObject | None = None
     _mirrors: pb.StaticPods | None = None
+    _removed_volumes: pb.RemovedVolumes = field(default_factory=pb.RemovedVolumes)
 
     def take(self, now_s: float, *, samples: bool) -> tuple[list[pb.AgentMessage], float | None]:
         """Messages to write now, and when to look again (monotonic seconds; None: when woken)."""
@@ -127,6 +135,9 @@ class UplinkCursor:
         ]
         while events := self.uplink.take_events():
             messages.append(pb.AgentMessage(events=event_batch(events)))
+        if self.uplink.removed_volumes != self._removed_volumes:
+            self._removed_volumes = self.uplink.removed_volumes
+            messages.append(pb.AgentMessage(removed_volumes=self._removed_volumes))
         messages += [
             pb.AgentMessage(wake=pb.Wake(namespace=namespace, service=service))
             for namespace, service in sorted(self.uplink.take_rung())

@@ -18,7 +18,16 @@ from typing import Protocol
 from flotilla.api.conditions import SHUTTING_DOWN
 from flotilla.api.mirrors import is_mirror
 from flotilla.api.objects import KubeObject, is_deleting, name_of, namespace_of, uid_of
-from nodeagent.assigned import CONFIG_MAPS, ENDPOINT_SLICES, PODS, SECRETS, SERVICES, Assignments, ObjectKey
+from nodeagent.assigned import (
+    CONFIG_MAPS,
+    ENDPOINT_SLICES,
+    PERSISTENT_VOLUME_CLAIMS,
+    PODS,
+    SECRETS,
+    SERVICES,
+    Assignments,
+    ObjectKey,
+)
 from nodeagent.lifecycle import containers_of, grace_s
 from nodeagent.metrics.sampler import TrackedContainer
 from nodeagent.node_shutdown import (
@@ -66,6 +75,9 @@ class NoStaticPods:
 
     def remember(self, pods: Collection[KubeObject]) -> None:
         return None
+
+
+_REFERENCED = (CONFIG_MAPS, SECRETS, PERSISTENT_VOLUME_CLAIMS)
 
 
 class Worker:
@@ -116,7 +128,7 @@ class Worker:
         touched = {key.resource for key in keys}
         if PODS in touched:
             self._reconcile()
-        namespaces = {key.namespace for key in keys if key.resource in (CONFIG_MAPS, SECRETS)}
+        namespaces = {key.namespace for key in keys if key.resource in _REFERENCED}
         for worker in self._pods.values():
             if namespace_of(worker.pod) in namespaces:
                 worker.objects_changed()

@@ -1,8 +1,9 @@
 """What a node must hold, and how that differs from what it was sent. Pure: no clock, no I/O, no protobuf.
 
-A node holds its own pods, the ConfigMaps and Secrets that exactly those pods name, every Service and EndpointSlice, and
-of every Node what routing needs. The state is level-triggered: an event only marks keys as worth a look, and the
-difference is computed from the cluster as it is then, so that events may be repeated, merged or arrive late.
+A node holds its own pods, the ConfigMaps, Secrets and claims that exactly those pods name, the volumes of these claims,
+those whose data it has itself, every Service and EndpointSlice, and of every Node what routing needs. The state is
+level-triggered: an event only marks keys as worth a look, and the difference is computed from the cluster as it is
+then, so that events may be repeated, merged or arrive late.
 
 A pod's fingerprint leaves its status out, because the status comes from the node itself and would be echoed back with
 every write; conditions that the pod's readiness gates name are the exception, since others set them.
@@ -18,10 +19,20 @@ from typing import Any, NamedTuple, Protocol
 
 from flotilla.api.objects import KubeObject, encode
 from flotilla.api.registry import Resource
-from flotilla.api.resources import CONFIG_MAPS, ENDPOINT_SLICES, NODES, PODS, SECRETS, SERVICES
+from flotilla.api.resources import (
+    CONFIG_MAPS,
+    ENDPOINT_SLICES,
+    NODES,
+    PERSISTENT_VOLUME_CLAIMS,
+    PERSISTENT_VOLUMES,
+    PODS,
+    SECRETS,
+    SERVICES,
+)
+from flotilla.api.storage import claims_of, local_node
 
 SHARED = (SERVICES, ENDPOINT_SLICES, NODES)
-REFERENCED = (CONFIG_MAPS, SECRETS)
+REFERENCED = (PERSISTENT_VOLUMES, PERSISTENT_VOLUME_CLAIMS, CONFIG_MAPS, SECRETS)
 ASSIGNABLE = (*REFERENCED, *SHARED, PODS)
 _BY_PLURAL = {resource.plural: resource for resource in ASSIGNABLE}
 # What pods need comes before the pods.
@@ -89,12 +100,19 @@ def key_of(stored: Stored) -> ObjectKey:
 
 
 def references(pod: Mapping[str, Any]) -> frozenset[ObjectKey]:
-    """Every ConfigMap and Secret that the pod names, optional ones included."""
+    """Every ConfigMap, Secret and claim that the pod names, optional ones included."""
     spec = pod["spec"]
     namespace = pod["metadata"].get("namespace") or ""
     named = [*_volume_references(spec), *_environment_references(spec)]
+    named += [(PERSISTENT_VOLUME_CLAIMS, name) for name in claims_of(pod)]
     named += [(SECRETS, secret.get("name")) for secret in spec.get("imagePullSecrets") or ()]
     return frozenset(ObjectKey(resource.plural, namespace, name) for resource, name in named if name)
+
+
+def volumes_of(claim: Mapping[str, Any]) -> frozenset[ObjectKey]:
+    """The volume that a claim has."""
+    name = claim["spec"].get("volumeName")
+    return frozenset((ObjectKey(PERSISTENT_VOLUMES.plural, "", name),) if name else ())
 
 
 def _volume_references(spec: Mapping[str, Any]) -> Iterator[tuple[Resource, str | None]]:
@@ -206,7 +224,7 @@ class NodeAssignments:
         return key in self._sent
 
     def needs(self, key: ObjectKey) -> bool:
-        """Whether a pod of this node names the ConfigMap or Secret."""
+        """Whether a pod of this node names the object, or the claim that has it."""
         return key in self._users
 
     def mark(self, key: ObjectKey) -> None:
@@ -220,6 +238,8 @@ class NodeAssignments:
         self._users.clear()
         self._marked = {key_of(stored) for resource in SHARED for stored in self._cluster.list(resource)}
         self._marked |= {key_of(pod) for pod in self._cluster.pods_on_node(self._node)}
+        volumes = self._cluster.list(PERSISTENT_VOLUMES)
+        self._marked |= {key_of(volume) for volume in volumes if local_node(volume.obj) == self._node}
         return self.increment().changed
 
     def increment(self) -> Difference:
@@ -228,6 +248,9 @@ class NodeAssignments:
         wanted: dict[ObjectKey, Assigned | None] = {}
         for key in [key for key in marked if key.resource == PODS.plural]:
             wanted[key], touched = self._look_at_pod(key)
+            marked |= touched
+        for key in [key for key in marked if key.resource == PERSISTENT_VOLUME_CLAIMS.plural]:
+            wanted[key], touched = self._look_at_claim(key)
             marked |= touched
         for key in marked - wanted.keys():
             wanted[key] = self._look_at(key)
@@ -240,9 +263,19 @@ class NodeAssignments:
     def _look_at_pod(self, key: ObjectKey) -> tuple[Assigned | None, frozenset[ObjectKey]]:
         """The pod as the node must hold it, and the references that it gained or lost."""
         stored = self._cluster.get(PODS, key.namespace, key.name)
-        mine = stored is not None and stored.node == self._node
+        mine = stored if stored is not None and stored.node == self._node else None
+        touched = self._refer(key, references(mine.obj) if mine is not None else frozenset())
+        return (self._render(mine) if mine is not None else None), touched
+
+    def _look_at_claim(self, key: ObjectKey) -> tuple[Assigned | None, frozenset[ObjectKey]]:
+        """The claim as the node must hold it, and the volume that it gained or lost."""
+        stored = self._cluster.get(PERSISTENT_VOLUME_CLAIMS, key.namespace, key.name) if key in self._users else None
+        touched = self._refer(key, volumes_of(stored.obj) if stored is not None else frozenset())
+        return (self._render(stored) if stored is not None else None), touched
+
+    def _refer(self, key: ObjectKey, after: frozenset[ObjectKey]) -> frozenset[ObjectKey]:
+        """Note what an object refers to now; what that adds or takes away."""
         before = self._references.pop(key, frozenset())
-        after = references(stored.obj) if stored is not None and mine else frozenset()
         if after:
             self._references[key] = after
         self._users.update(after)
@@ -250,11 +283,14 @@ class NodeAssignments:
         for reference in before:
             if self._users[reference] <= 0:
                 del self._users[reference]
-        return (self._render(stored) if stored is not None and mine else None), before ^ after
+        return before ^ after
 
     def _look_at(self, key: ObjectKey) -> Assigned | None:
         resource = _BY_PLURAL[key.resource]
-        if resource in REFERENCED and key not in self._users:
-            return None
         stored = self._cluster.get(resource, key.namespace, key.name)
-        return self._render(stored) if stored is not None else None
+        if stored is None or (resource in REFERENCED and key not in self._users and not self._has_data_of(stored)):
+            return None
+        return self._render(stored)
+
+    def _has_data_of(self, stored: Stored) -> bool:
+        return stored.resource is PERSISTENT_VOLUMES and local_node(stored.obj) == self._node

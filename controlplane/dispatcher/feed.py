@@ -1,8 +1,8 @@
 """Cache events, routed to the sessions that they concern.
 
-One subscription serves all sessions. Pods go to their node's session, ConfigMaps and Secrets to those whose pods name
-them, Services, EndpointSlices and what routing needs of Nodes to all. When the cache lost history, every session starts
-over with a complete set.
+One subscription serves all sessions. Pods and volumes whose data one node has go to their node's session, ConfigMaps,
+Secrets, claims and volumes to those whose pods need them, Services, EndpointSlices and what routing needs of Nodes to
+all. When the cache lost history, every session starts over with a complete set.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from controlplane.dispatcher.assignments import ASSIGNABLE, REFERENCED, ObjectKe
 from controlplane.dispatcher.session import Session
 from controlplane.dispatcher.sessions import Sessions
 from controlplane.store.cache import Cache, CacheEvent, ResetError, SlowSubscriberError
-from flotilla.api.resources import NODES, PODS
+from flotilla.api.resources import NODES, PERSISTENT_VOLUMES, PODS
+from flotilla.api.storage import local_node
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +54,8 @@ class Feed:
             for session in self._sessions.all():
                 if session.downlink.assignments.needs(key):
                     session.downlink.mark(key)
+            if resource is PERSISTENT_VOLUMES:
+                self._mark_on(local_node(event.entry.obj), key)
         else:
             if resource is NODES:
                 self._tell_node(event)
@@ -61,7 +64,10 @@ class Feed:
                     session.downlink.mark(key)
 
     def _route_pod(self, event: CacheEvent, key: ObjectKey) -> None:
-        session = self._sessions.of(event.entry.node)
+        self._mark_on(event.entry.node, key)
+
+    def _mark_on(self, node: str, key: ObjectKey) -> None:
+        session = self._sessions.of(node)
         if session is not None:
             session.downlink.mark(key)
 

@@ -24,6 +24,7 @@ from controlplane.dispatcher.mirrors import MirrorWriter
 from controlplane.dispatcher.node_reports import NodeLease, NodeReports
 from controlplane.dispatcher.pod_networks import NetworksExhaustedError
 from controlplane.dispatcher.registration import Registrar
+from controlplane.dispatcher.removed_volumes import RemovedVolumes
 from controlplane.dispatcher.sessions import Sessions
 from controlplane.dispatcher.statuses import StatusWriter
 from controlplane.reconcile.clock import Clock
@@ -81,6 +82,7 @@ class Session:
         self._reports = NodeReports(node, parts.cache, parts.objects, clock=parts.clock)
         self._mirrors = MirrorWriter(node, parts.cache, parts.objects, warn=self._warn)
         self._lease = NodeLease(node, parts.cache, parts.objects, clock=parts.clock)
+        self._removed_volumes = RemovedVolumes(node, parts.objects)
         self._statuses = StatusWriter(
             node, parts.objects, limiter=parts.status_limiter, acknowledge=self.downlink.acknowledge
         )
@@ -178,6 +180,7 @@ class Session:
             "reports": self._reports.run(),
             "mirrors": self._mirrors.run(),
             "lease": self._lease.run(),
+            "removed volumes": self._removed_volumes.run(),
             "end": self._wait_end(),
         }
         try:
@@ -222,6 +225,8 @@ class Session:
                 self._record(message.events)
             case "static_pods":
                 self._mirrors.want([_object(each, "static_pods.pods_json") for each in message.static_pods.pods_json])
+            case "removed_volumes":
+                self._removed_volumes.offer(message.removed_volumes.volumes)
             case "hold":
                 self._parts.sessions.hold(self.node, message.hold.seconds)
             case "resync":

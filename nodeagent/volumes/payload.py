@@ -27,6 +27,14 @@ class AssignedObjects(Protocol):
     def secret(self, namespace: str, name: str) -> KubeObject | None: ...
 
 
+class VolumeObjects(AssignedObjects, Protocol):
+    """Also the claims that the node's pods have, and their volumes."""
+
+    def claim(self, namespace: str, name: str) -> KubeObject | None: ...
+
+    def volume(self, name: str) -> KubeObject | None: ...
+
+
 def volume_files(pod: KubeObject, volume: KubeObject, objects: AssignedObjects, *, node: NodeResources) -> Files | None:
     """The files of ``volume``, or None where it is of a kind without. Raises :class:`VolumeError`."""
     if "projected" in volume:

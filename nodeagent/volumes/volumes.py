@@ -14,27 +14,33 @@ from pathlib import Path
 
 from flotilla.api.objects import KubeObject, uid_of
 from flotilla.api.quantities import bytes_of
+from flotilla.api.storage import claim_of
 from nodeagent.cgroups.limits import pod_limits
 from nodeagent.volumes.atomic import is_written, write_files
 from nodeagent.volumes.fields import NodeResources
 from nodeagent.volumes.host_path import host_path
 from nodeagent.volumes.mounts import mount_tmpfs, unmount_below
-from nodeagent.volumes.payload import AssignedObjects, VolumeError, volume_files
+from nodeagent.volumes.payload import AssignedObjects, VolumeError, VolumeObjects, volume_files
+from nodeagent.volumes.persistent import PersistentVolumes
 
 
 class Volumes:
     """The volumes of all pods on a node: plain ones at ``pods_dir/<uid>/volumes``, files of objects at ``files_dir``.
 
+    What outlives pods is in ``persistent``; without it pods can't have claims.
     Methods block; any thread may call them, for one pod one at a time.
     """
 
-    def __init__(self, pods_dir: Path, *, files_dir: Path, node: NodeResources) -> None:
+    def __init__(
+        self, pods_dir: Path, *, files_dir: Path, node: NodeResources, persistent: PersistentVolumes | None = None
+    ) -> None:
+        self._persistent = persistent
         self._pods_dir = pods_dir
         self._files_dir = files_dir
         self._node = node
         self._guard = threading.Lock()
 
-    def prepare(self, pod: KubeObject, objects: AssignedObjects) -> dict[str, Path]:
+    def prepare(self, pod: KubeObject, objects: VolumeObjects) -> dict[str, Path]:
         """Every volume's path by its name, made where it is missing. Raises :class:`VolumeError`."""
         paths = {}
         for volume in pod["spec"].get("volumes") or ():
@@ -61,6 +67,8 @@ class Volumes:
             if directory.exists():
                 unmount_below(directory)
                 shutil.rmtree(directory)
+        if self._persistent is not None:
+            self._persistent.forget(pod_uid)
 
     def purge(self) -> None:
         """Remove all volumes of all pods."""
@@ -70,9 +78,11 @@ class Volumes:
             unmount_below(self._files_dir)
             shutil.rmtree(self._files_dir)
 
-    def _prepare(self, pod: KubeObject, volume: KubeObject, objects: AssignedObjects) -> Path:
+    def _prepare(self, pod: KubeObject, volume: KubeObject, objects: VolumeObjects) -> Path:
         if "hostPath" in volume:
             return host_path(volume["hostPath"])
+        if claim_of(pod, volume) and self._persistent is not None:
+            return self._persistent.prepare(pod, volume, objects)
         if "emptyDir" in volume or len(volume) == 1:
             return self._empty_directory(pod, volume)
         directory = self._file_directory(uid_of(pod), volume["name"])

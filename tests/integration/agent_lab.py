@@ -37,7 +37,7 @@ from nodeagent.runtime.containers import Containers
 from nodeagent.runtime.runtimes import RuntimeName, find_runtimes
 from nodeagent.sandbox import PodVolumes, Sandboxes
 from nodeagent.volumes.mounts import unmount_below
-from nodeagent.volumes.payload import AssignedObjects
+from nodeagent.volumes.payload import AssignedObjects, VolumeObjects
 
 DEADLINE_S = 15.0
 # The runtime that all tests of the agent's pod side use: auto, crun or runc.
@@ -63,9 +63,15 @@ class NoObjects:
     def secret(self, namespace: str, name: str) -> KubeObject | None:
         return None
 
+    def claim(self, namespace: str, name: str) -> KubeObject | None:
+        return None
+
+    def volume(self, name: str) -> KubeObject | None:
+        return None
+
 
 class NoVolumes:
-    def prepare(self, pod: KubeObject, objects: AssignedObjects) -> dict[str, Path]:
+    def prepare(self, pod: KubeObject, objects: VolumeObjects) -> dict[str, Path]:
         return {}
 
     def update(self, pod: KubeObject, objects: AssignedObjects) -> None:
@@ -146,7 +152,7 @@ class Node:
         volumes: PodVolumes | None = None,
         user_namespaces: UserNamespaceMode = "auto",
         images: Images | None = None,
-        objects: AssignedObjects | None = None,
+        objects: VolumeObjects | None = None,
         runtime: RuntimeName = RUNTIME,
     ) -> None:
         run_dir, data_dir = directory / "run", directory / "data"

@@ -55,6 +55,12 @@ class Objects:
     def secret(self, namespace: str, name: str) -> dict[str, Any] | None:
         return {"data": {"password": base64.b64encode(b"hush").decode()}}
 
+    def claim(self, namespace: str, name: str) -> dict[str, Any] | None:
+        return None
+
+    def volume(self, name: str) -> dict[str, Any] | None:
+        return None
+
 
 def with_volumes(bench: Bench, **arguments: Any) -> tuple[Node, Objects]:
     """A node whose pods have real volumes."""

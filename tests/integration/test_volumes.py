@@ -33,6 +33,12 @@ class Objects:
         found = self.secrets.get(name)
         return found and {"data": {key: base64.b64encode(value).decode() for key, value in found.items()}}
 
+    def claim(self, namespace: str, name: str) -> dict[str, Any] | None:
+        return None
+
+    def volume(self, name: str) -> dict[str, Any] | None:
+        return None
+
 
 class Lab:
     """The volumes of a node under a temporary directory, and the objects that its pods refer to."""

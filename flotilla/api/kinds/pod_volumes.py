@@ -22,7 +22,16 @@ from flotilla.api.kinds.volume_sources import driver_name_faults, more_than_one,
 from flotilla.api.names import dns_label_faults
 from flotilla.api.quantities import parse_quantity
 
-MOUNTED_KINDS = ("emptyDir", "hostPath", "configMap", "secret", "downwardAPI", "projected")
+MOUNTED_KINDS = (
+    "emptyDir",
+    "hostPath",
+    "configMap",
+    "secret",
+    "downwardAPI",
+    "projected",
+    "persistentVolumeClaim",
+    "ephemeral",
+)
 MOUNTED_PROJECTIONS = ("configMap", "secret", "downwardAPI")
 _PROJECTIONS = ("secret", "configMap", "downwardAPI", "serviceAccountToken", "clusterTrustBundle", "podCertificate")
 _PULL_POLICIES = ("Always", "IfNotPresent", "Never")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from controlplane.dispatcher.assignments import ObjectKey, Renderer, references, render, routing_view
+from controlplane.dispatcher.assignments import NodeAssignments, ObjectKey, Renderer, references, render, routing_view
 from flotilla.api.objects import KubeObject, decode, encode
 from flotilla.api.registry import Resource
-from flotilla.api.resources import NODES, PODS, SERVICES
+from flotilla.api.resources import NODES, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS, SERVICES
+from flotilla.api.storage import LOCAL_PATH_DRIVER, NODE_ATTRIBUTE
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,12 @@ def _pod(**spec: Any) -> KubeObject:
         ({"initContainers": [{"env": [{"valueFrom": {"secretKeyRef": {"name": "a"}}}]}]}, ("secrets", "a")),
         ({"ephemeralContainers": [{"envFrom": [{"secretRef": {"name": "a"}}]}]}, ("secrets", "a")),
         ({"imagePullSecrets": [{"name": "a"}]}, ("secrets", "a")),
+        ({"volumes": [{"persistentVolumeClaim": {"claimName": "a"}}]}, ("persistentvolumeclaims", "a")),
+        ({"volumes": [{"name": "a", "ephemeral": {}}]}, ("persistentvolumeclaims", "pod-a")),
     ],
 )
 def test_every_way_to_name_an_object_is_found(spec: dict[str, Any], wanted: tuple[str, str]) -> None:
-    """Each place of a pod that can name a ConfigMap or Secret counts as a reference in the pod's namespace."""
+    """Each place of a pod that can name a ConfigMap, Secret or claim is a reference in the pod's namespace."""
     assert references(_pod(**spec)) == {ObjectKey(wanted[0], "default", wanted[1])}
 
 
@@ -132,3 +135,71 @@ def test_shared_objects_are_rendered_once() -> None:
     assert renderer(service).json == encode(node)
     restored = Stored(SERVICES, node | {"spec": {"clusterIP": "10.43.0.9"}}, 1)
     assert renderer(restored).json == encode(restored.obj)
+
+
+class _Cluster:
+    """Objects by key, as a cache has them."""
+
+    def __init__(self) -> None:
+        self.objects: dict[ObjectKey, Stored] = {}
+
+    def put(self, resource: Resource, obj: KubeObject, *, node: str = "") -> None:
+        namespace, name = obj["metadata"].get("namespace", ""), obj["metadata"]["name"]
+        stored = Stored(resource, obj, len(self.objects) + 1, namespace, name, node)
+        self.objects[ObjectKey(resource.plural, namespace, name)] = stored
+
+    def get(self, resource: Resource, namespace: str, name: str) -> Stored | None:
+        return self.objects.get(ObjectKey(resource.plural, namespace, name))
+
+    def list(self, resource: Resource) -> Iterable[Stored]:
+        return [each for each in self.objects.values() if each.resource is resource]
+
+    def pods_on_node(self, node: str) -> Iterable[Stored]:
+        return [each for each in self.list(PODS) if each.node == node]
+
+
+def _claim(volume: str = "") -> KubeObject:
+    return {"metadata": {"name": "data", "namespace": "default"}, "spec": {"volumeName": volume} if volume else {}}
+
+
+def _volume(name: str, node: str = "") -> KubeObject:
+    source = {"csi": {"driver": LOCAL_PATH_DRIVER, "volumeAttributes": {NODE_ATTRIBUTE: node}}} if node else {}
+    return {"metadata": {"name": name}, "spec": source}
+
+
+def test_claims_bring_their_volumes() -> None:
+    """A node gets a pod's claim and the volume that it has, also when it has it later, and loses both with the pod."""
+    cluster = _Cluster()
+    claim, volume = ObjectKey("persistentvolumeclaims", "default", "data"), ObjectKey("persistentvolumes", "", "v")
+    user = ObjectKey("pods", "default", "pod")
+    cluster.put(PODS, _pod(volumes=[{"persistentVolumeClaim": {"claimName": "data"}}]), node="a")
+    cluster.put(PERSISTENT_VOLUME_CLAIMS, _claim())
+    cluster.put(PERSISTENT_VOLUMES, _volume("v"))
+    assignments = NodeAssignments("a", cluster)
+    assert [each.key for each in assignments.complete()] == [claim, user]
+    assert assignments.needs(claim) and not assignments.needs(volume)
+    cluster.put(PERSISTENT_VOLUME_CLAIMS, _claim("v"))
+    assignments.mark(claim)
+    assert [each.key for each in assignments.increment().changed] == [volume, claim]
+    assert assignments.needs(volume)
+    assert [each.key for each in NodeAssignments("a", cluster).complete()] == [volume, claim, user]
+    del cluster.objects[user]
+    assignments.mark(user)
+    assert assignments.increment().removed == (user, claim, volume)
+    assert not assignments.needs(volume)
+
+
+def test_a_node_holds_the_volumes_whose_data_it_has() -> None:
+    """Used or not, so that it learns when they are to go; and no other node does."""
+    cluster = _Cluster()
+    cluster.put(PERSISTENT_VOLUMES, _volume("mine", "a"))
+    cluster.put(PERSISTENT_VOLUMES, _volume("theirs", "b"))
+    cluster.put(PERSISTENT_VOLUMES, _volume("shared"))
+    assignments = NodeAssignments("a", cluster)
+    assert [each.key.name for each in assignments.complete()] == ["mine"]
+    for name in ("theirs", "shared", "mine"):
+        assignments.mark(ObjectKey("persistentvolumes", "", name))
+    assert not assignments.increment()
+    del cluster.objects[ObjectKey("persistentvolumes", "", "mine")]
+    assignments.mark(ObjectKey("persistentvolumes", "", "mine"))
+    assert [key.name for key in assignments.increment().removed] == ["mine"]

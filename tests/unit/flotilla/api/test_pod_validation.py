@@ -272,8 +272,8 @@ def test_what_an_update_may_change(
 def test_warnings_name_what_is_not_acted_upon(sample: Sample, edited: Edited) -> None:
     """Accepted fields without effect must each have a warning with the path."""
     pod = edited(sample(PODS), "spec.affinity", {"nodeAffinity": {}, "podAffinity": {"a": {}}})
-    pod = edited(pod, "spec.volumes", [{"name": "a", "persistentVolumeClaim": {"claimName": "c"}}])
+    pod = edited(pod, "spec.volumes", [{"name": "a", "nfs": {"server": "s", "path": "/"}}])
     pod = edited(pod, f"{_C}.env", [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}])
     paths = [warning.partition(": ")[0] for warning in PODS.strategy.warnings(pod)]
-    assert paths == ["spec.affinity.podAffinity", "spec.volumes[0].persistentVolumeClaim", f"{_F}.env[1]"]
+    assert paths == ["spec.affinity.podAffinity", "spec.volumes[0].nfs", f"{_F}.env[1]"]
     assert PODS.strategy.warnings(sample(PODS)) == []
