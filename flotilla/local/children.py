@@ -19,6 +19,11 @@ from flotilla.local.settings import LocalSettings
 REPOSITORY = Path(__file__).resolve().parents[2]
 SOURCE_PACKAGES = ("flotilla", "controlplane", "nodeagent", "protos")
 
+# The disk of one's own machine is often fuller than a node's may be.
+EVICTION_HARD = (
+    "memory.available<100Mi,nodefs.available<5%,nodefs.inodesFree<5%,imagefs.available<5%,imagefs.inodesFree<5%"
+)
+
 AGENT_STOP_S = 10.0
 ETCD_SNAPSHOT_COUNT = 1000
 ETCD_HEARTBEAT_MILLIS = 100
@@ -130,6 +135,7 @@ def _agent(settings: LocalSettings) -> Child:
         f"--ca-file={settings.pki_dir / 'ca.crt'}",
         f"--metrics-listen=127.0.0.1:{settings.agent_metrics_port}",
         f"--cgroup-parent={settings.cgroup_parent}",
+        f"--eviction-hard={EVICTION_HARD}",
         *settings.agent_option,
         f"--pod-manifest-path={settings.manifest_dir}",
         f"{TOTAL}={settings.shutdown_grace_s:g}s",

@@ -24,7 +24,7 @@ from nodeagent.pod_events import EventSink, node_event, pod_event
 from nodeagent.pod_state import Stop
 from nodeagent.pod_worker import PodWorker, until_released
 from nodeagent.pressure.admission import refusal
-from nodeagent.pressure.ranking import REASON, RESOURCES, PodUse, message, rank
+from nodeagent.pressure.ranking import REASON, RESOURCES, PodUse, is_critical, message, rank
 from nodeagent.pressure.signals import Observation, observe
 from nodeagent.pressure.state import PressureState, still_met
 from nodeagent.pressure.thresholds import (
@@ -185,10 +185,10 @@ class Evictor:
         self._reclaimed_s = time.monotonic()
 
     async def _evict_one(self, threshold: Threshold, observation: Observation | None) -> None:
-        pods = {pod.uid: pod for pod in self._view.pods() if pod.active}
-        ranked = rank(threshold, await self._uses(threshold, list(pods.values())))
-        if not ranked:
+        pods = {pod.uid: pod for pod in self._view.pods(lambda pod: not is_critical(pod)) if pod.active}
+        if not pods:
             return
+        ranked = rank(threshold, await self._uses(threshold, list(pods.values())))
         use = ranked[0]
         pod = pods[uid_of(use.pod)]
         grace_s = 0.0 if threshold.hard else min(self._settings.maximum_grace_s, pod.grace_s)

@@ -145,13 +145,13 @@ def _all_pods_have(keeper: Keeper, megabytes: int) -> dict[str, Any]:
 
 async def test_memory_is_taken_from_those_beyond_their_request(keeper: Keeper) -> None:
     """Of three pods the one beyond its request is killed at once; conditions, events and status tell why."""
-    keeper.watch(parse_settings(hard="memory.available<150Mi", transition_s=0.5), **_all_pods_have(keeper, 400))
-    modest = keeper.add(_holding("modest", 20, request="64Mi"))
-    critical = keeper.add(_holding("critical", 30, priority=2_000_000_000))
+    keeper.watch(parse_settings(hard="memory.available<80Mi", transition_s=0.5), **_all_pods_have(keeper, 200))
+    modest = keeper.add(_holding("modest", 10, request="64Mi"))
+    critical = keeper.add(_holding("critical", 15, priority=2_000_000_000))
     await keeper.ready(modest, critical)
-    hog = keeper.add(_holding("hog", 250, request="10Mi"))
+    hog = keeper.add(_holding("hog", 110, request="10Mi"))
     message = await keeper.evicted(hog)
-    assert message.startswith("The node was low on resource: memory. Threshold quantity: 150Mi, available: ")
+    assert message.startswith("The node was low on resource: memory. Threshold quantity: 80Mi, available: ")
     assert "Container main was using " in message
     assert ", request is 10Mi, has larger consumption of memory. " in message
     conditions = {each["type"]: each for each in hog.status["conditions"]}
@@ -179,8 +179,8 @@ async def test_soft_threshold_gives_grace(keeper: Keeper) -> None:
 
 async def test_pods_without_requests_are_refused_under_memory_pressure(keeper: Keeper) -> None:
     """While memory is short a pod that requests nothing fails at once with the reason, and one that does runs."""
-    keeper.watch(parse_settings(hard="memory.available<150Mi"), **_all_pods_have(keeper, 250))
-    await keeper.evicted(keeper.add(_holding("hog", 150)))
+    keeper.watch(parse_settings(hard="memory.available<80Mi"), **_all_pods_have(keeper, 150))
+    await keeper.evicted(keeper.add(_holding("hog", 90)))
     refused = keeper.add(pod_of("sleep 1000", name="effort"))
     assert await keeper.evicted(refused) == "The node had condition: [MemoryPressure]. "
     await keeper.ready(keeper.add(pod_of("sleep 1000", name="asking", resources={"requests": {"cpu": "1m"}})))
