@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -95,6 +96,32 @@ def test_fork_bomb_stops_at_the_pids_limit(scenario: Scenario) -> None:
     assert int(current.read_text()) <= limit
     assert scenario.kubectl("get", "nodes").count(" Ready ") == 1
     scenario.kubectl("delete", "pod", "bomb")
+
+
+def test_disk_limits_evict(scenario: Scenario) -> None:
+    """A pod that fills its directory beyond the limit is evicted and says why; its owner makes another one."""
+    container = {
+        "name": "c",
+        "image": "flotilla.dev/sample:v1",
+        "command": ["/bin/sh", "-c", "head -c 3000000 /dev/zero > /scratch/file; exec sleep 1000"],
+        "volumeMounts": [{"name": "scratch", "mountPath": "/scratch"}],
+        "resources": {"limits": {"ephemeral-storage": "1Gi"}},
+    }
+    volumes = [{"name": "scratch", "emptyDir": {"sizeLimit": "1Mi"}}]
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [container], "volumes": volumes}}
+    spec = {"replicas": 1, "selector": {"matchLabels": {"a": "b"}}, "template": template}
+    manifest = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": {"name": "full"}, "spec": spec}
+    assert "Warning" not in scenario.kubectl("apply", "-f", "-", stdin=json.dumps(manifest))
+
+    def evicted() -> list[str]:
+        statuses = [pod["status"] for pod in scenario.items("pods")]
+        return [status["message"] for status in statuses if status.get("reason") == "Evicted"]
+
+    scenario.until(
+        "the first is evicted and replaced", lambda: evicted() and len(scenario.items("pods")) > 1, timeout_s=20
+    )
+    assert evicted()[0] == 'Usage of EmptyDir volume "scratch" exceeds the limit "1Mi". '
+    scenario.kubectl("delete", "replicaset", "full")
 
 
 def test_two_pods_on_one_container_port(scenario: Scenario) -> None:
