@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from nodeagent.volumes.binds import ContainerBinds
 from nodeagent.volumes.payload import VolumeError
 from nodeagent.volumes.propagation import require_propagating
 
-_READONLY_SOURCES = ("configMap", "secret", "downwardAPI", "projected")
+_READONLY_SOURCES = ("configMap", "secret", "downwardAPI", "projected", "image")
 _TERMINATION_MODE = 0o666
 
 
@@ -39,30 +40,39 @@ def volume_mounts(
         below = each.get("subPath") or _expanded(each.get("subPathExpr") or "", environment)
         propagation = each.get("mountPropagation") or "None"
         require_propagating(volumes[name], propagation)
+        of_image = "image" in volume
         readonly = bool(each.get("readOnly")) or fixed
         try:
-            source = _place(each, volumes[name], binds, subpath=below, propagate=propagation != "None")
+            source = _place(each, volumes[name], binds, subpath=below, of_image=of_image)
         except (VolumeError, OSError) as error:
             if not below:
                 raise
             what = f'subPath for volumeMount "{name}" of container "{container["name"]}"'
             raise ContainerConfigError(f"failed to prepare {what}: {error}") from error
-        mounts.append(Mount(source, each["mountPath"], readonly, propagation, binds.kept(source)))
+        kept = (*binds.kept(source), *(("noexec",) if of_image else ()))
+        mounts.append(Mount(source, each["mountPath"], readonly, propagation, kept))
     return mounts
 
 
-def _place(mount: Mapping[str, Any], volume: Path, binds: ContainerBinds, *, subpath: str, propagate: bool) -> Path:
+def _place(mount: Mapping[str, Any], volume: Path, binds: ContainerBinds, *, subpath: str, of_image: bool) -> Path:
     """Where to mount the volume from: as a tree that can't be written anywhere if ``recursiveReadOnly`` says so."""
     recursive = mount.get("recursiveReadOnly") or "Disabled"
+    place = partial(
+        binds.place,
+        volume,
+        subpath=subpath,
+        propagate=(mount.get("mountPropagation") or "None") != "None",
+        of_image=of_image,
+    )
     try:
-        return binds.place(volume, subpath=subpath, propagate=propagate, readonly=recursive != "Disabled")
+        return place(readonly=of_image or recursive != "Disabled")
     except OSError as error:
-        if recursive == "Disabled" or error.errno != errno.ENOSYS:
+        if (recursive == "Disabled" and not of_image) or error.errno != errno.ENOSYS:
             raise
         if recursive == "Enabled":
             what = f'volume "{mount["name"]}" requested recursive read-only mode'
             raise ContainerConfigError(f"{what}, but it is not supported by the kernel (Linux 5.12)") from error
-    return binds.place(volume, subpath=subpath, propagate=propagate)
+    return place()
 
 
 def _expanded(expression: str, environment: Mapping[str, str]) -> str:

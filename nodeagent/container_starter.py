@@ -24,6 +24,7 @@ from nodeagent.cgroups import PodCgroups
 from nodeagent.cgroups.limits import container_limits, oci_resources, oom_score_adjust
 from nodeagent.container_mounts import pod_file_mounts, shared_memory_mounts, termination_mount, volume_mounts
 from nodeagent.image_pulls import ImagePuller, Images
+from nodeagent.image_volumes import ImageVolumes
 from nodeagent.images.image import Image, ImagePullError
 from nodeagent.images.rootfs import mount_rootfs, unmount_rootfs
 from nodeagent.images.store import PullPolicy
@@ -102,6 +103,7 @@ class Order:
     attempt: int
     sandbox: Sandbox
     joins: ProcessIdentity | None = None  # whose process namespace it shares
+    volume_images: Mapping[str, Image] = field(default_factory=dict)  # what its image volumes are to hold
 
 
 class ContainerStarter:
@@ -124,6 +126,7 @@ class ContainerStarter:
     ) -> None:
         self._data_dir, self._containers = data_dir, containers
         self._puller = ImagePuller(images, objects, events)
+        self._image_volumes = ImageVolumes(data_dir / "pods", self._puller)
         self._cgroups, self._sandboxes, self._objects = cgroups, sandboxes, objects
         self._environment, self._node, self._executor, self._events = environment, node, executor, events
         self._slots = asyncio.Semaphore(in_flight)
@@ -133,6 +136,13 @@ class ContainerStarter:
         policy: PullPolicy = container.get("imagePullPolicy") or "IfNotPresent"
         try:
             return await self._puller.pull(pod, container["image"], policy=policy, container=container["name"])
+        except ImagePullError as error:
+            raise StartRefusedError(error.reason, error.message) from error
+
+    async def pull_volumes(self, pod: KubeObject, container: KubeObject) -> dict[str, Image]:
+        """The images of the container's volumes, present on the node. Raises StartRefusedError."""
+        try:
+            return await self._image_volumes.pull(pod, container)
         except ImagePullError as error:
             raise StartRefusedError(error.reason, error.message) from error
 
@@ -234,7 +244,7 @@ class ContainerStarter:
         user = resolve_user(rootfs, image.config.user, pod_context, context)
         if order.sandbox.users is not None:
             require_mapped(user)
-        mounts = self._mounts(pod, container, run, environment, binds)
+        mounts = self._mounts(replace(order, pod=pod), run, environment, binds)
         make_linked_places(rootfs, mounts, owner=order.sandbox.users.first_id if order.sandbox.users else 0)
         request = BundleRequest(
             pod=pod,
@@ -276,10 +286,10 @@ class ContainerStarter:
         shared = self._sandboxes.process_namespace(order.pod, order.sandbox)
         return shared or (Path(f"/proc/{order.joins.pid}/ns/pid") if order.joins else None)
 
-    def _mounts(
-        self, pod: KubeObject, container: KubeObject, run: Run, environment: Mapping[str, str], binds: ContainerBinds
-    ) -> list[Mount]:
+    def _mounts(self, order: Order, run: Run, environment: Mapping[str, str], binds: ContainerBinds) -> list[Mount]:
+        pod, container = order.pod, order.container
         volumes = self._sandboxes.volumes(pod, self._objects) if container.get("volumeMounts") else {}
+        volumes |= self._image_volumes.mount(pod, order.volume_images, order.sandbox.users)
         termination = self.termination_file(pod, container["name"], run.attempt)
         return [
             *pod_file_mounts(container, binds.place(self._sandboxes.directory(uid_of(pod)))),

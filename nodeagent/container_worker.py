@@ -77,7 +77,7 @@ class ContainerWorker:
         self._stirred = asyncio.Event()
         self._oom_watch: OomWatch | None = None
         self._monitoring: asyncio.Task[None] | None = None
-        self._pulling: asyncio.Future[Image] | None = None
+        self._pulling: asyncio.Future[tuple[Image, dict[str, Image]]] | None = None
         self._abandoned = False
 
     @property
@@ -99,7 +99,8 @@ class ContainerWorker:
         order = Order(self._handle.pod, self._container, before.next_attempt, sandbox)
         try:
             order = replace(order, joins=self._joined())
-            image = await self._pull(order)
+            image, volume_images = await self._pull(order)
+            order = replace(order, volume_images=volume_images)
             run = await self._context.starter.start(order, image, announce=self._announce)
         except StartRefusedError as refusal:
             self._refused(refusal, before)
@@ -128,12 +129,18 @@ class ContainerWorker:
             raise StartRefusedError("CreateContainerError", f'target container "{target}" is not running')
         return run.process
 
-    async def _pull(self, order: Order) -> Image:
-        self._pulling = asyncio.ensure_future(self._context.starter.pull(order.pod, order.container))
+    async def _pull(self, order: Order) -> tuple[Image, dict[str, Image]]:
+        """The container's image, and those of its volumes by the volumes' names."""
+        self._pulling = asyncio.ensure_future(self._pull_all(order))
         try:
             return await self._pulling
         finally:
             self._pulling = None
+
+    async def _pull_all(self, order: Order) -> tuple[Image, dict[str, Image]]:
+        starter = self._context.starter
+        image = await starter.pull(order.pod, order.container)
+        return image, await starter.pull_volumes(order.pod, order.container)
 
     def abandon(self) -> None:
         """The pod is to end: do not wait for an image that nobody needs any more."""

@@ -28,20 +28,29 @@ class ContainerBinds:
         self._directory, self._users, self._always = directory, users, always
         self._count = 0
 
-    def place(self, source: Path, *, subpath: str = "", propagate: bool = False, readonly: bool = False) -> Path:
+    def place(
+        self,
+        source: Path,
+        *,
+        subpath: str = "",
+        propagate: bool = False,
+        readonly: bool = False,
+        of_image: bool = False,
+    ) -> Path:
         """Where ``source``, or what is at ``subpath`` in it, is to be mounted from.
 
         ``propagate``: what is mounted below it later matters too. ``readonly``: nor may what is mounted below it be
-        written. Raises VolumeError, OSError.
+        written. ``of_image``: its owners are the pod's users already, and nothing is made in it. Raises VolumeError,
+        OSError.
         """
         if subpath:
-            descriptor = open_subpath(source, subpath)
+            descriptor = open_subpath(source, subpath, make=not of_image)
             try:
-                return self._bind(descriptor, propagate, readonly)
+                return self._bind(descriptor, propagate, readonly, users=None if of_image else self._users)
             finally:
                 os.close(descriptor)
         if self._always or readonly or self._users is not None:
-            return self._bind(source, propagate, readonly)
+            return self._bind(source, propagate, readonly, users=None if of_image else self._users)
         return source
 
     def kept(self, place: Path) -> tuple[str, ...]:
@@ -59,8 +68,8 @@ class ContainerBinds:
             shutil.rmtree(self._directory)
             self._count = 0
 
-    def _bind(self, source: Path | int, propagate: bool, readonly: bool) -> Path:
+    def _bind(self, source: Path | int, propagate: bool, readonly: bool, *, users: PodUsers | None) -> Path:
         place = self._directory / str(self._count)
         self._count += 1
-        bind(source, place, users=self._users, propagate=propagate, readonly=readonly)
+        bind(source, place, users=users, propagate=propagate, readonly=readonly)
         return place

@@ -23,23 +23,24 @@ _FLAGS = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def open_subpath(volume: Path, subpath: str) -> int:
+def open_subpath(volume: Path, subpath: str, *, make: bool = True) -> int:
     """A descriptor (``O_PATH``) of ``subpath`` in ``volume``; missing directories are made as the volume's root is.
 
+    Without ``make`` nothing is made.
     Raises :class:`VolumeError`, OSError. The caller closes it.
     """
     if subpath.startswith("/") or ".." in subpath.split("/"):
         raise VolumeError(f"subPath {subpath!r} must be relative and without '..'")
     way = [os.open(volume, os.O_PATH | os.O_CLOEXEC)]
     try:
-        _walk(way, deque(subpath.split("/")), subpath)
+        _walk(way, deque(subpath.split("/")), subpath, make)
         return way.pop()
     finally:
         for descriptor in way:
             os.close(descriptor)
 
 
-def _walk(way: list[int], pending: deque[str], subpath: str) -> None:
+def _walk(way: list[int], pending: deque[str], subpath: str, make: bool) -> None:
     """Go on from the last directory of ``way`` until nothing is pending."""
     links = 0
     while pending:
@@ -49,7 +50,7 @@ def _walk(way: list[int], pending: deque[str], subpath: str) -> None:
                 raise VolumeError(f"subPath {subpath!r} leads out of its volume")
             os.close(way.pop())
         elif part not in ("", "."):
-            found = _open(part, way[-1], like=way[0])
+            found = _open(part, way[-1], like=way[0] if make else None)
             kind = stat.S_IFMT(os.fstat(found).st_mode)
             if kind != stat.S_IFLNK:
                 way.append(found)
@@ -64,10 +65,12 @@ def _walk(way: list[int], pending: deque[str], subpath: str) -> None:
             pending.extendleft(reversed(target.split("/")))
 
 
-def _open(name: str, directory: int, *, like: int) -> int:
+def _open(name: str, directory: int, *, like: int | None) -> int:
     try:
         return os.open(name, _FLAGS, dir_fd=directory)
     except FileNotFoundError:
+        if like is None:
+            raise
         return _make(name, directory, mode=stat.S_IMODE(os.fstat(like).st_mode))
 
 

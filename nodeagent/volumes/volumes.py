@@ -41,9 +41,14 @@ class Volumes:
         self._guard = threading.Lock()
 
     def prepare(self, pod: KubeObject, objects: VolumeObjects) -> dict[str, Path]:
-        """Every volume's path by its name, made where it is missing. Raises :class:`VolumeError`."""
+        """Every volume's path by its name, made where it is missing. Raises :class:`VolumeError`.
+
+        Not those of images, which are mounted once a container needs them (``nodeagent.image_volumes``).
+        """
         paths = {}
         for volume in pod["spec"].get("volumes") or ():
+            if "image" in volume:
+                continue
             try:
                 paths[volume["name"]] = self._prepare(pod, volume, objects)
             except VolumeError as error:

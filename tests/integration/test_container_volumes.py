@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
+import signal
 import subprocess
 import threading
 import time
@@ -22,7 +24,18 @@ from nodeagent.volumes.fields import NodeResources
 from nodeagent.volumes.payload import VolumeError
 from nodeagent.volumes.volumes import Volumes
 from tests.directories import passable_directory
-from tests.integration.agent_lab import DEADLINE_S, Bench, Node, is_ready, pod_of, running_bench, shell
+from tests.integration.agent_lab import (
+    DEADLINE_S,
+    Bench,
+    Node,
+    deleted,
+    is_ready,
+    main_status,
+    pid_of,
+    pod_of,
+    running_bench,
+    shell,
+)
 
 pytestmark = pytest.mark.root
 
@@ -128,6 +141,10 @@ def mounted(target: Path, *, propagation: str = "private") -> None:
     subprocess.run(["mount", f"--make-{propagation}", str(target)], check=True)
 
 
+def mount_table() -> str:
+    return Path("/proc/self/mountinfo").read_text()
+
+
 def host_path(path: Path) -> dict[str, Any]:
     return {"name": "host", "hostPath": {"path": str(path)}}
 
@@ -182,3 +199,55 @@ async def test_propagation_that_can_not_be(bench: Bench, propagation: str) -> No
     assert waiting.reason == "CreateContainerConfigError"
     assert waiting.message.startswith(f'path "{top}" is mounted on "{top}" but it is not a shared')
     assert waiting.message.endswith(f"(mount --make-rshared {top})")
+
+
+@pytest.mark.parametrize("host_users", [False, True])
+async def test_images_as_volumes(bench: Bench, host_users: bool) -> None:
+    """An image's files are there, with its owners, read-only and not to be started, whole or in part."""
+    owned = bench.layer / "data" / "file"
+    owned.parent.mkdir()
+    owned.write_text("from the image\n")
+    os.chown(owned, 1000, 1000)
+    shutil.copy("/bin/busybox", owned.parent / "program")
+    node = node_of(bench)
+    volumes = [{"name": "model", "image": {"reference": "busybox", "pullPolicy": "Always"}}]
+    mounts = [
+        {"name": "model", "mountPath": "/all"},
+        {"name": "model", "mountPath": "/part", "subPath": "data"},
+    ]
+    spec = {"volumes": volumes, "hostUsers": host_users}
+    worker = await ready(node, pod_of("sleep 1000", spec=spec, volumeMounts=mounts))
+    printed = await shell(
+        node, worker, "cat /all/data/file; stat -c %u:%g /part/file; touch /part/x /all/y; /part/program ls"
+    )
+    assert printed.splitlines()[:2] == ["from the image", "1000:1000"]
+    assert printed.count("Read-only file system") == 2
+    assert "Permission denied" in printed
+    os.kill(pid_of(node, worker), signal.SIGKILL)
+    await node.reports.until(lambda: main_status(worker)["restartCount"] == 1 and is_ready(worker))
+    assert await shell(node, worker, "cat /part/file") == "from the image\n"
+    worker.update(deleted(worker.pod, 0))
+    await node.reports.until(lambda: worker.over)
+    assert not (bench.directory / "data/pods/uid-web/volumes").exists()
+    assert "uid-web/volumes" not in mount_table()
+
+
+@pytest.mark.parametrize(
+    ("reference", "subpath", "reason", "message"),
+    [
+        ("none", "", "ErrImagePull", "none: not found"),
+        ("busybox", "no/such", "CreateContainerConfigError", "No such file or directory"),
+    ],
+)
+async def test_images_that_can_not_be_volumes(
+    bench: Bench, reference: str, subpath: str, reason: str, message: str
+) -> None:
+    """A volume's image that can't be had keeps its container waiting, as the container's own would."""
+    node = node_of(bench)
+    mounts = [{"name": "model", "mountPath": "/v", "subPath": subpath}]
+    spec = {"volumes": [{"name": "model", "image": {"reference": reference}}]}
+    worker = node.add(pod_of("sleep 1000", spec=spec, volumeMounts=mounts))
+    await node.reports.until(lambda: worker.state.container("main").record.waiting)
+    waiting = worker.state.container("main").record.waiting
+    assert waiting is not None
+    assert (waiting.reason, message in waiting.message) == (reason, True)

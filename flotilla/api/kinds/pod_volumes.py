@@ -31,6 +31,7 @@ MOUNTED_KINDS = (
     "projected",
     "persistentVolumeClaim",
     "ephemeral",
+    "image",
 )
 MOUNTED_PROJECTIONS = ("configMap", "secret", "downwardAPI")
 _PROJECTIONS = ("secret", "configMap", "downwardAPI", "serviceAccountToken", "clusterTrustBundle", "podCertificate")
