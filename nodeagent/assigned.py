@@ -15,6 +15,7 @@ from typing import NamedTuple
 from flotilla.api.objects import KubeObject, decode
 
 PODS, CONFIG_MAPS, SECRETS = "pods", "configmaps", "secrets"
+RUNTIME_CLASSES = "runtimeclasses"
 PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES = "persistentvolumeclaims", "persistentvolumes"
 SERVICES, ENDPOINT_SLICES, NODES = "services", "endpointslices", "nodes"
 
@@ -138,3 +139,6 @@ class Assignments:
 
     def volume(self, name: str) -> KubeObject | None:
         return self.get(PERSISTENT_VOLUMES, "", name)
+
+    def runtime_class(self, name: str) -> KubeObject | None:
+        return self.get(RUNTIME_CLASSES, "", name)

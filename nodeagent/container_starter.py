@@ -161,7 +161,8 @@ class ContainerStarter:
             resources=resources_of(order.container),
         )
         loop = asyncio.get_running_loop()
-        binds = self._sandboxes.binds(uid_of(order.pod), run.id, order.sandbox.users)
+        apart = self._containers.runtimes.is_apart(order.sandbox.handler)
+        binds = self._sandboxes.binds(uid_of(order.pod), run.id, order.sandbox.users, apart=apart)
         async with self._slots:
             announce(run)
             try:
@@ -186,6 +187,7 @@ class ContainerStarter:
             terminal=bool(order.container.get("tty")),
             stdin=bool(order.container.get("stdin")),
             stdin_once=bool(order.container.get("stdinOnce")),
+            handler=order.sandbox.handler,
         )
         try:
             supervised = await self._containers.create(new)

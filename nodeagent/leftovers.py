@@ -112,5 +112,5 @@ def forget_boot(run_dir: Path) -> None:
 
     For machines whose run directory is on a disk.
     """
-    for name in ("runc", "crun", "exits", "private", "pods", "shutdown"):
+    for name in ("runc", "crun", "exits", "private", "pods", "shutdown", "handlers"):
         shutil.rmtree(run_dir / name, ignore_errors=True)

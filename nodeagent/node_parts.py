@@ -21,6 +21,7 @@ from nodeagent.reserves import pods_limits
 from nodeagent.runtime.containers import Containers
 from nodeagent.runtime.oci import ContainerRuntimeError
 from nodeagent.runtime.runtimes import Runtimes, find_runtimes
+from nodeagent.runtime_classes import RuntimeHandlers
 from nodeagent.sandbox import Sandboxes
 from nodeagent.settings import AgentSettings
 from nodeagent.upward import Uplink
@@ -63,9 +64,7 @@ def build_parts(
     resources = NodeResources(machine.cpus * 1000, machine.memory_bytes)
     whole = pods_limits(capacity_of(machine, settings.data_dir), settings.reserves)
     cgroups = PodCgroups(settings.cgroup_parent, layout, pids_limit=settings.pids_limit, whole=whole)
-    runtimes = find_runtimes(
-        layout, settings.run_dir, wanted=settings.runtime, directories=(settings.data_dir, settings.run_dir)
-    )
+    runtimes = _runtimes(settings, layout)
     containers = Containers(settings.run_dir, runtimes=runtimes, cgroups=cgroups, conmon=_conmon())
     images = ImageStore(settings.data_dir / "images", parallel_pulls=settings.parallel_pulls)
     volumes, removals = _build_volumes(settings, resources, assignments, uplink, executor)
@@ -79,6 +78,7 @@ def build_parts(
         users=users,
         bind_all=runtimes.apart,
     )
+    sandboxes.use_handlers(RuntimeHandlers(assignments.runtime_class, runtimes.handlers))
     starter = ContainerStarter(
         settings.data_dir,
         images=images,
@@ -123,6 +123,16 @@ def _build_volumes(
     volumes = Volumes(data_dir / "pods", files_dir=settings.run_dir / "volumes", node=resources, persistent=persistent)
     report = uplink.volumes_removed
     return volumes, VolumeRemovals(assignments, persistent, node_name=name, report=report, executor=executor)
+
+
+def _runtimes(settings: AgentSettings, layout: CgroupLayout) -> Runtimes:
+    return find_runtimes(
+        layout,
+        settings.run_dir,
+        wanted=settings.runtime,
+        directories=(settings.data_dir, settings.run_dir),
+        handlers=settings.runtime_handlers,
+    )
 
 
 def _conmon() -> str:

@@ -105,12 +105,14 @@ class Sandbox:
     """The pod's address and network namespace; ``netns`` is empty on the host's network.
 
     ``users`` are the pod's own, None for the node's; ``warning`` is what the pod's owner should know of that.
+    ``handler`` is that of the pod's RuntimeClass, empty for the node's default runtime.
     """
 
     ip: str
     netns: str = ""
     users: PodUsers | None = None
     warning: str = ""
+    handler: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +21,7 @@ from nodeagent.isolation.ranges import PodUsers
 from nodeagent.network.pod_network import HostPort, PodAddress, host_ports_of
 from nodeagent.pod_files import Resolver, hosts_text, kernel_host_name, parse_resolver, resolver_of, resolver_text
 from nodeagent.pod_state import Sandbox
+from nodeagent.runtime.runtimes import NAMES
 from nodeagent.runtime.spec import SHARED_MEMORY_BYTES
 from nodeagent.volumes.binds import ContainerBinds
 from nodeagent.volumes.mounts import mount_tmpfs, unmount_below
@@ -41,6 +42,12 @@ class Users(Protocol):
     """Which pods get users of their own. Raises UserNamespaceError."""
 
     def choose(self, pod: KubeObject, volumes: Mapping[str, Path]) -> Choice: ...
+
+
+class Handlers(Protocol):
+    """Which runtime a pod's class asks for. Raises RuntimeClassError."""
+
+    def choose(self, pod: KubeObject) -> str: ...
 
 
 class PodVolumes(Protocol):
@@ -99,21 +106,32 @@ class Sandboxes:
     ) -> None:
         self._run_dir, self._host_ip, self._bind_all = run_dir, host_ip, bind_all
         self._cgroups, self._volumes, self._users = cgroups, volumes, users
+        self._handlers: Handlers | None = None
         self.network: Network | None = None
         self.facts = ClusterFacts()
         self._processes = ProcessNamespaces(self._first_process, supervise=cgroups.supervise)
 
     def prepare(self, pod: KubeObject, objects: VolumeObjects) -> Sandbox:
-        """Make everything. Raises CgroupError, PodNetworkError, VolumeError, UserNamespaceError, OSError."""
+        """Make everything.
+
+        Raises RuntimeClassError, CgroupError, PodNetworkError, VolumeError, UserNamespaceError, HostNameError, OSError.
+        """
+        handler = self._handlers.choose(pod) if self._handlers is not None else ""
         self._cgroups.create_pod(uid_of(pod), pod["spec"])
-        choice = self._users.choose(pod, self.volumes(pod, objects))
-        sandbox = self._connect(pod, choice)
+        volumes = self.volumes(pod, objects)
+        known = handler in ("", *NAMES)
+        choice = self._users.choose(pod, volumes) if known else Choice(own=False)
+        sandbox = replace(self._connect(pod, choice), handler=handler)
         self._write_files(pod, sandbox)
         if shares_memory(pod):
             owner = sandbox.users.first_id if sandbox.users else 0
             shared = self.shared_memory(uid_of(pod))
             mount_tmpfs(shared, mode=0o1777, size_bytes=SHARED_MEMORY_BYTES, owner=owner)
         return sandbox
+
+    def use_handlers(self, handlers: Handlers) -> None:
+        """Let pods choose their runtime by RuntimeClasses; without this all get the node's default."""
+        self._handlers = handlers
 
     def adopt(self, pod: KubeObject) -> None:
         """Learn of a sandbox that an earlier agent made, without touching it."""
@@ -176,9 +194,9 @@ class Sandboxes:
     def _first_process(self, uid: str) -> Path:
         return self._run_dir / "pods" / uid / "first-process"
 
-    def binds(self, uid: str, run_id: str, users: PodUsers | None) -> ContainerBinds:
-        """The places for the mounts of one container's start."""
-        return ContainerBinds(self._run_dir / "pods" / uid / "binds" / run_id, users, always=self._bind_all)
+    def binds(self, uid: str, run_id: str, users: PodUsers | None, *, apart: bool = False) -> ContainerBinds:
+        """The places for the mounts of one container's start, which may be made ``apart`` from the agent's mounts."""
+        return ContainerBinds(self._run_dir / "pods" / uid / "binds" / run_id, users, always=self._bind_all or apart)
 
     def _connect(self, pod: KubeObject, choice: Choice) -> Sandbox:
         if pod["spec"].get("hostNetwork"):

@@ -11,7 +11,7 @@ from nodeagent.isolation.choice import UserNamespaceMode
 from nodeagent.node_shutdown import Period
 from nodeagent.pressure.thresholds import EvictionSettings, parse_settings
 from nodeagent.reserves import Reserves
-from nodeagent.runtime.runtimes import RuntimeName
+from nodeagent.runtime.runtimes import Handler, RuntimeName
 
 DEFAULT_PIDS_LIMIT = 1024
 
@@ -32,6 +32,7 @@ class AgentSettings:
     user_namespaces: UserNamespaceMode = "auto"
     runtime: RuntimeName = "auto"
     pod_manifest_path: Path | None = None
+    runtime_handlers: tuple[Handler, ...] = ()
     shutdown_periods: tuple[Period, ...] = ()
     parallel_pulls: int = PARALLEL_PULLS
     disk_thresholds: DiskThresholds = field(default_factory=DiskThresholds)

@@ -23,6 +23,7 @@ from nodeagent.assigned import (
     ENDPOINT_SLICES,
     PERSISTENT_VOLUME_CLAIMS,
     PODS,
+    RUNTIME_CLASSES,
     SECRETS,
     SERVICES,
     Assignments,
@@ -129,8 +130,9 @@ class Worker:
         if PODS in touched:
             self._reconcile()
         namespaces = {key.namespace for key in keys if key.resource in _REFERENCED}
+        classes = {key.name for key in keys if key.resource == RUNTIME_CLASSES}
         for worker in self._pods.values():
-            if namespace_of(worker.pod) in namespaces:
+            if namespace_of(worker.pod) in namespaces or worker.pod["spec"].get("runtimeClassName") in classes:
                 worker.objects_changed()
         if touched & {SERVICES, ENDPOINT_SLICES}:
             self._services.changed()

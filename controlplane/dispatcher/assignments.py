@@ -1,9 +1,9 @@
 """What a node must hold, and how that differs from what it was sent. Pure: no clock, no I/O, no protobuf.
 
-A node holds its own pods, the ConfigMaps, Secrets and claims that exactly those pods name, the volumes of these claims,
-those whose data it has itself, every Service and EndpointSlice, and of every Node what routing needs. The state is
-level-triggered: an event only marks keys as worth a look, and the difference is computed from the cluster as it is
-then, so that events may be repeated, merged or arrive late.
+A node holds its own pods, the ConfigMaps, Secrets, claims and RuntimeClasses that exactly those pods name, the volumes
+of these claims, those whose data it has itself, every Service and EndpointSlice, and of every Node what routing needs.
+The state is level-triggered: an event only marks keys as worth a look, and the difference is computed from the cluster
+as it is then, so that events may be repeated, merged or arrive late.
 
 A pod's fingerprint leaves its status out, because the status comes from the node itself and would be echoed back with
 every write; conditions that the pod's readiness gates name are the exception, since others set them.
@@ -26,13 +26,14 @@ from flotilla.api.resources import (
     PERSISTENT_VOLUME_CLAIMS,
     PERSISTENT_VOLUMES,
     PODS,
+    RUNTIME_CLASSES,
     SECRETS,
     SERVICES,
 )
 from flotilla.api.storage import claims_of, local_node
 
 SHARED = (SERVICES, ENDPOINT_SLICES, NODES)
-REFERENCED = (PERSISTENT_VOLUMES, PERSISTENT_VOLUME_CLAIMS, CONFIG_MAPS, SECRETS)
+REFERENCED = (PERSISTENT_VOLUMES, PERSISTENT_VOLUME_CLAIMS, CONFIG_MAPS, SECRETS, RUNTIME_CLASSES)
 ASSIGNABLE = (*REFERENCED, *SHARED, PODS)
 _BY_PLURAL = {resource.plural: resource for resource in ASSIGNABLE}
 # What pods need comes before the pods.
@@ -100,13 +101,16 @@ def key_of(stored: Stored) -> ObjectKey:
 
 
 def references(pod: Mapping[str, Any]) -> frozenset[ObjectKey]:
-    """Every ConfigMap, Secret and claim that the pod names, optional ones included."""
+    """Every ConfigMap, Secret, claim and RuntimeClass that the pod names, optional ones included."""
     spec = pod["spec"]
     namespace = pod["metadata"].get("namespace") or ""
     named = [*_volume_references(spec), *_environment_references(spec)]
     named += [(PERSISTENT_VOLUME_CLAIMS, name) for name in claims_of(pod)]
     named += [(SECRETS, secret.get("name")) for secret in spec.get("imagePullSecrets") or ()]
-    return frozenset(ObjectKey(resource.plural, namespace, name) for resource, name in named if name)
+    named.append((RUNTIME_CLASSES, spec.get("runtimeClassName")))
+    return frozenset(
+        ObjectKey(resource.plural, namespace if resource.namespaced else "", name) for resource, name in named if name
+    )
 
 
 def volumes_of(claim: Mapping[str, Any]) -> frozenset[ObjectKey]:

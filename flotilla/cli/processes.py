@@ -17,6 +17,7 @@ from pathlib import Path
 from flotilla.api.durations import parse_duration
 from flotilla.cli.failures import CommandError
 from flotilla.cli.node_resources import add_resource_options, read_resource_options
+from flotilla.cli.runtime_handlers import read_handlers
 from flotilla.cli.shutdown_periods import BY_PRIORITY, CRITICAL, TOTAL, parse_periods
 from flotilla.logs import LEVELS, configure_logging
 
@@ -127,6 +128,8 @@ def _agent_parser() -> ArgumentParser:
     add(CRITICAL, default="0s", help="the part of it kept for critical pods")
     add(BY_PRIORITY, default="", help="times by priority instead: 0=20s,1000=5s")
     runtime = "OCI runtime of new containers (default: the faster one that is installed)"
+    handler = "program for pods of RuntimeClasses with this handler: 'runsc=/usr/bin/runsc --platform=ptrace'"
+    add("--runtime-handler", action="append", default=[], metavar="NAME=PROGRAM", help=handler)
     add("--runtime", choices=("auto", "crun", "runc"), default="auto", help=runtime)
     high = "percent of the disk in use from which images that nothing uses are removed; 100: never"
     low = "percent of the disk in use down to which images are removed"
@@ -194,6 +197,7 @@ def _run_agent(options: Namespace) -> None:
             runtime=options.runtime,
             pod_manifest_path=options.pod_manifest_path,
             shutdown_periods=periods,
+            runtime_handlers=read_handlers(options.runtime_handler),
             parallel_pulls=options.max_parallel_image_pulls,
             reserves=reserves,
             eviction=eviction,

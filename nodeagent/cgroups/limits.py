@@ -70,7 +70,10 @@ def container_limits(container: Mapping[str, Any]) -> Limits:
 
 
 def _pod_bound(spec: Mapping[str, Any], resource: str) -> int:
-    """The pod's own limit, or else the sum of its containers' or its largest init container's; 0 if one has none."""
+    """The pod's own limit, or else the sum of its containers' or its largest init container's; 0 if one has none.
+
+    What the pod's runtime costs (``overhead``) is added to the sum.
+    """
     amount = _cpu if resource == "cpu" else _memory
     if own := amount(spec, "limits"):
         return own
@@ -83,7 +86,8 @@ def _pod_bound(spec: Mapping[str, Any], resource: str) -> int:
         for container in spec.get("initContainers") or ()
         if container.get("restartPolicy") == "Always"
     ]
-    return max(sum(running) + sum(kept), *(value + sum(kept) for value in initial), 0)
+    overhead = amount({"resources": {"limits": spec.get("overhead")}}, "limits")
+    return max(sum(running) + sum(kept), *(value + sum(kept) for value in initial), 0) + overhead
 
 
 def pod_limits(spec: Mapping[str, Any], *, pids: int = DEFAULT_PIDS_LIMIT) -> Limits:

@@ -64,6 +64,7 @@ def arguments_of(program: str, runtime: OciRuntime, supervision: Supervision) ->
     arguments = [program, "--cid", supervision.container_id, "--cuuid", supervision.container_id]
     arguments += ["--name", supervision.container_id, "--bundle", str(supervision.bundle)]
     arguments += ["--runtime", runtime.program, "--runtime-arg", "--root", "--runtime-arg", str(runtime.root)]
+    arguments += [word for option in runtime.options for word in ("--runtime-arg", option)]
     arguments += ["--conmon-pidfile", str(supervision.conmon_pid_file)]
     arguments += ["--container-pidfile", str(supervision.pid_file)]
     arguments += ["--exit-dir", str(supervision.exit_dir), "--persist-dir", str(supervision.bundle)]

@@ -48,6 +48,7 @@ class NewContainer:
     terminal: bool = False
     stdin: bool = False
     stdin_once: bool = False
+    handler: str = ""  # of the pod's RuntimeClass; empty for the node's default
 
 
 @dataclass(slots=True)
@@ -118,7 +119,7 @@ class Containers:
             stdin=new.stdin,
             stdin_once=new.stdin_once,
         )
-        created = await create(self._conmon, self.runtimes.default, supervision)
+        created = await create(self._conmon, self.runtimes.handling(new.handler), supervision)
         give_streams(created.process.pid, new.config)
         return created
 
@@ -309,4 +310,4 @@ def _command_line(directory: str) -> list[bytes]:
     except OSError:
         return []
     program = words[0].rpartition(b"/")[2]
-    return words if program in (b"conmon", b"runc", b"crun") else []
+    return words if program == b"conmon" or b"--root" in words else []

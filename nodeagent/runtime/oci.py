@@ -49,12 +49,15 @@ def message_of(output: str) -> str:
 class OciRuntime:
     """One runtime program with its state directory ``root`` (on a tmpfs: the state does not survive a reboot).
 
+    ``options`` are given to it before every command.
+
     Everything that works for it, conmon too, is started by ``launcher``.
     """
 
     program: str
     root: Path
     launcher: Launcher = field(default_factory=Direct)
+    options: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -124,7 +127,7 @@ class OciRuntime:
         return self.launcher.spawn([*self._command(), *arguments], descriptors=descriptors)
 
     def _command(self) -> list[str]:
-        return [self.program, "--root", str(self.root)]
+        return [self.program, "--root", str(self.root), *self.options]
 
     async def _run(self, *arguments: str) -> Completed:
         return await run([*self._command(), *arguments], timeout_s=CALL_TIMEOUT_S, start=self.launcher.spawn)

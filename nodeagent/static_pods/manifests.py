@@ -22,6 +22,7 @@ CONFIG_SEEN = "kubernetes.io/config.seen"
 MANIFEST_FILE = "flotilla.dev/manifest-file"
 _DEFINITION = "io.k8s.api.core.v1.Pod"
 _EVICTED_BY_NOTHING = {"operator": "Exists", "effect": "NoExecute"}
+_OBJECT_FIELDS = ("serviceAccountName", "runtimeClassName", "resourceClaims", "imagePullSecrets")
 _OBJECT_VOLUMES = ("configMap", "secret", "persistentVolumeClaim", "ephemeral")
 _OBJECT_PROJECTIONS = ("configMap", "secret", "serviceAccountToken", "clusterTrustBundle", "podCertificate")
 _OBJECT_VARIABLES = ("configMapKeyRef", "secretKeyRef")
@@ -125,7 +126,7 @@ def _refuse_references(spec: Mapping[str, Any]) -> None:
 
 def _references(spec: Mapping[str, Any]) -> Iterator[str]:
     """Paths below the spec of everything that only a server could resolve."""
-    yield from (name for name in ("serviceAccountName", "resourceClaims", "imagePullSecrets") if spec.get(name))
+    yield from (name for name in _OBJECT_FIELDS if spec.get(name))
     for index, volume in enumerate(spec.get("volumes") or ()):
         yield from (f"volumes[{index}].{kind}" for kind in _OBJECT_VOLUMES if kind in volume)
         for number, source in enumerate((volume.get("projected") or {}).get("sources") or ()):

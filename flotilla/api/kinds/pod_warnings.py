@@ -11,7 +11,6 @@ NOT_ACTED_UPON = "accepted, but this version of Flotilla does not act on it"
 _NOT_MOUNTED = "this version of Flotilla can't mount such volumes; the pod will not start"
 _SPEC_FIELDS = (
     "topologySpreadConstraints",
-    "runtimeClassName",
     "resourceClaims",
     "automountServiceAccountToken",
     "workloadRef",

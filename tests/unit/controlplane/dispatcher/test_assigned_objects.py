@@ -56,6 +56,11 @@ def test_every_way_to_name_an_object_is_found(spec: dict[str, Any], wanted: tupl
     assert references(_pod(**spec)) == {ObjectKey(wanted[0], "default", wanted[1])}
 
 
+def test_a_runtime_class_is_a_reference() -> None:
+    """It has no namespace."""
+    assert references(_pod(runtimeClassName="gvisor")) == {ObjectKey("runtimeclasses", "", "gvisor")}
+
+
 def test_values_and_other_volumes_are_no_references() -> None:
     """Plain values, field references and other volumes need nothing."""
     env = [{"name": "A", "value": "1"}, {"name": "B", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]

@@ -163,6 +163,6 @@ def test_generation_counts_changes_of_the_spec(sample: Sample, edited: Edited, w
 
 def test_warnings_speak_of_the_template(sample: Sample, edited: Edited) -> None:
     """A workload's warnings must have the path of the field in its template."""
-    obj = edited(sample(DEPLOYMENTS), "spec.template.spec.runtimeClassName", "kata")
+    obj = edited(sample(DEPLOYMENTS), "spec.template.spec.automountServiceAccountToken", True)
     (warning,) = DEPLOYMENTS.strategy.warnings(obj)
-    assert warning.startswith("spec.template.spec.runtimeClassName: ")
+    assert warning.startswith("spec.template.spec.automountServiceAccountToken: ")

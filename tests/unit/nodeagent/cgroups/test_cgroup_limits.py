@@ -92,3 +92,12 @@ def test_qos_classes_have_their_directories() -> None:
     assert parent_of({"containers": [container(same, same)]}) == ""
     assert parent_of({"containers": [container({"cpu": "1"})]}) == "burstable"
     assert parent_of({"containers": [container()]}) == "besteffort"
+
+
+def test_a_runtimes_overhead_is_the_pods() -> None:
+    """What a RuntimeClass says that its runtime costs is on top of what the containers may use."""
+    resources = {"limits": {"cpu": "1", "memory": "100Mi"}, "requests": {"cpu": "1", "memory": "100Mi"}}
+    spec = {"containers": [{"name": "a", "resources": resources}], "overhead": {"cpu": "250m", "memory": "20Mi"}}
+    limits = pod_limits(spec)
+    assert (limits.cpu_shares, limits.cpu_quota_us, limits.memory_bytes) == (1280, 125_000, 120 << 20)
+    assert pod_limits({**spec, "containers": [{"name": "a"}]}).memory_bytes == UNLIMITED
