@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from controlplane.dispatcher.removed_volumes import RemovedVolumes
 from flotilla.api.conditions import get_condition
 from flotilla.api.errors import ApiError
 from flotilla.api.objects import KubeObject, is_deleting
@@ -19,6 +21,7 @@ from flotilla.api.resources import (
     STORAGE_CLASSES,
 )
 from flotilla.api.storage import BOUND_BY_CONTROLLER, LOCAL_PATH, NO_PROVISIONER, local_node
+from protos import dispatcher_pb2 as pb
 
 if TYPE_CHECKING:
     from tests.simulation.conftest import Virtual, World
@@ -347,6 +350,35 @@ def test_used_claims_and_bound_volumes_stay(virtual: Virtual, make_world: Make, 
             await world.stays(lambda: world.get(PERSISTENT_VOLUMES, name), for_s=20)
             await world.delete(NODES, "node-0")
             await world.until(lambda: world.get(PERSISTENT_VOLUMES, name) is None)
+
+    virtual(scenario())
+
+
+def test_only_the_node_that_has_the_data_gives_it_up(virtual: Virtual, make_world: Make) -> None:
+    """Of what agents say to have removed, only a node's own volumes count, and only once they are to go."""
+
+    async def scenario() -> None:
+        async with make_world().running(nodes=1) as world:
+            await world.create(STORAGE_CLASSES, storage_class(mode="Immediate"))
+            await world.create(PERSISTENT_VOLUME_CLAIMS, claim(storageClassName="fast"))
+            await world.until(lambda: claim_phase(world) == "Bound")
+            name = volume_of(world)
+            said = [pb.RemovedVolume(name=name, uid=world.need(PERSISTENT_VOLUMES, name)["metadata"]["uid"])]
+            sessions = {node: RemovedVolumes(node, world.objects) for node in ("node-0", "node-1")}
+            tasks = [asyncio.create_task(each.run()) for each in sessions.values()]
+            sessions["node-0"].offer(said)
+            await world.stays(
+                lambda: LOCAL_PATH in world.need(PERSISTENT_VOLUMES, name)["metadata"]["finalizers"], for_s=1
+            )
+            await world.delete(PERSISTENT_VOLUME_CLAIMS, "data")
+            await world.until(lambda: world.need(PERSISTENT_VOLUMES, name)["metadata"]["finalizers"] == [LOCAL_PATH])
+            sessions["node-1"].offer(said)
+            sessions["node-0"].offer([pb.RemovedVolume(name=name, uid="another")])
+            await world.stays(lambda: world.get(PERSISTENT_VOLUMES, name), for_s=1)
+            sessions["node-0"].offer(said)
+            await world.until(lambda: world.get(PERSISTENT_VOLUMES, name) is None)
+            for task in tasks:
+                task.cancel()
 
     virtual(scenario())
 
