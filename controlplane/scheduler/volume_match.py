@@ -34,6 +34,15 @@ def reaches(volume: Object, labels: Mapping[str, str], node: str) -> bool:
     return required is None or any(matches_term(term, labels, node) for term in required.get("nodeSelectorTerms") or ())
 
 
+def admits(storage_class: Object, labels: Mapping[str, str]) -> bool:
+    """Whether volumes of the class may be made for nodes with these labels (``allowedTopologies``)."""
+    terms = storage_class.get("allowedTopologies") or ()
+    return not terms or any(
+        all(labels.get(each["key"]) in each["values"] for each in term.get("matchLabelExpressions") or ())
+        for term in terms
+    )
+
+
 def candidates(volumes: Iterable[Object], claim: Object, *, prebound_only: bool = False) -> list[Object]:
     """The volumes that the claim can have, the best first: those meant for it, then the smallest, then by name.
 

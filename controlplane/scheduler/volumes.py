@@ -17,7 +17,7 @@ import numpy as np
 from controlplane.reconcile.objects import Objects
 from controlplane.scheduler.node_matrix import Mask, NodeInfo, NodeMatrix
 from controlplane.scheduler.pod_info import SCHEDULER_NAME, PodInfo
-from controlplane.scheduler.volume_match import candidates, reaches
+from controlplane.scheduler.volume_match import admits, candidates, reaches
 from controlplane.store.cache import Cache
 from flotilla.api.objects import KubeObject, annotations_of, controller_of, is_deleting, name_of, namespace_of, uid_of
 from flotilla.api.resources import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, STORAGE_CLASSES
@@ -56,11 +56,7 @@ class _Waiting:
         """Whether a provisioner can make a volume that the node reaches."""
         if self.storage_class.get("provisioner") in (None, "", NO_PROVISIONER):
             return False
-        terms = self.storage_class.get("allowedTopologies") or ()
-        return not terms or any(
-            all(node.labels.get(each["key"]) in each["values"] for each in term.get("matchLabelExpressions") or ())
-            for term in terms
-        )
+        return admits(self.storage_class, node.labels)
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,6 +113,15 @@ def test_data_survives_what_it_should(scenario: Scenario) -> None:
     assert not kept.parent.exists()
 
 
+def test_images_as_volumes(scenario: Scenario) -> None:
+    """A pod sees the files of another image, and can neither change nor start them."""
+    run_pod(scenario, "reader", "image: {reference: flotilla.dev/sample:v1}")
+    assert in_pod(scenario, "reader", "ls /data/bin/sh") == "/data/bin/sh\n"
+    refused = in_pod(scenario, "reader", "touch /data/x 2>&1 || true; /data/bin/sh -c id 2>&1 || true")
+    assert "Read-only file system" in refused
+    assert "Permission denied" in refused
+
+
 def test_retained_volumes_and_claims_of_a_pods_own(scenario: Scenario) -> None:
     """What is to be retained stays with its data; the claim of a pod's own goes with the pod, and its data too."""
     name = f"keep-{scenario.namespace}"

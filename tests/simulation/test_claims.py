@@ -294,6 +294,21 @@ def test_free_volumes_on_the_nodes_that_reach_them(virtual: Virtual, make_world:
     virtual(scenario())
 
 
+@pytest.mark.parametrize("mode", ["Immediate", "WaitForFirstConsumer"])
+def test_topologies_of_a_class(virtual: Virtual, make_world: Make, make_template: Make, mode: str) -> None:
+    """A volume is made only for nodes that its class admits."""
+
+    async def scenario() -> None:
+        async with make_world().running(nodes=3) as world:
+            terms = [{"matchLabelExpressions": [{"key": "kubernetes.io/hostname", "values": ["node-1"]}]}]
+            await world.create(STORAGE_CLASSES, storage_class(mode=mode, allowedTopologies=terms))
+            await world.create(PERSISTENT_VOLUME_CLAIMS, claim(storageClassName="fast"))
+            await world.create(PODS, user_of(make_template()))
+            await world.until(lambda: node_of(world) == "node-1", timeout_s=1)
+
+    virtual(scenario())
+
+
 def test_pods_wait_for_their_claims(virtual: Virtual, make_world: Make, make_template: Make) -> None:
     """A pod whose claim is missing or has no volume yet says which, and is bound as soon as it has."""
 

@@ -6,11 +6,11 @@ from controlplane.controllers.persistent_volumes.binding import MANAGER, Binder
 from controlplane.controllers.persistent_volumes.provisioning import choose_node, new_volume, refusal, volume_name
 from controlplane.reconcile.events import EventRecorder
 from controlplane.reconcile.objects import Objects
-from controlplane.scheduler.volume_match import candidates, mismatch
+from controlplane.scheduler.volume_match import admits, candidates, mismatch
 from controlplane.store.cache import Cache
 from flotilla.api.errors import ApiError
 from flotilla.api.kinds.storage_classes import newest_default
-from flotilla.api.objects import KubeObject, annotations_of, is_deleting, name_of, namespace_of
+from flotilla.api.objects import KubeObject, annotations_of, is_deleting, labels_of, name_of, namespace_of
 from flotilla.api.quantities import parse_quantity
 from flotilla.api.resources import NODES, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, STORAGE_CLASSES
 from flotilla.api.storage import (
@@ -144,9 +144,10 @@ class ClaimSide:
         selected = annotations_of(claim).get(SELECTED_NODE)
         if selected is None:
             volumes = [entry.obj for entry in self._cache.list(PERSISTENT_VOLUMES)]
-            node = choose_node((entry.obj for entry in self._cache.list(NODES)), volumes)
+            nodes = [entry.obj for entry in self._cache.list(NODES) if admits(storage_class, labels_of(entry.obj))]
+            node = choose_node(nodes, volumes)
             if node is None:
-                self._failed(claim, storage_class, "no node is ready")
+                self._failed(claim, storage_class, "no node is ready that the class admits")
             return node
         entry = self._cache.get(NODES, "", selected)
         if entry is None:
