@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
 
+from flotilla.api.quantities import cpu_millis
 from tests.e2e.cluster import ROOT
 from tests.e2e.scenario import Scenario
 
@@ -100,3 +102,46 @@ def test_a_query_on_prometheus_scales_out(scenario: Scenario) -> None:
     )
     path = f"/apis/external.metrics.k8s.io/v1beta1/namespaces/{scenario.namespace}/shop_requests"
     assert '"metricName":"shop_requests"' in scenario.kubectl("get", "--raw", path)
+
+
+WAITING = """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: waiting}
+spec:
+  selector: {matchLabels: {app: waiting}}
+  template:
+    metadata: {labels: {app: waiting}}
+    spec:
+      containers:
+      - name: web
+        image: flotilla.dev/sample:v1
+        resources: {requests: {cpu: CPU, memory: 16Mi}}
+"""
+
+
+@pytest.mark.timeout(180)
+def test_what_is_scaled_in_is_used_by_who_waits(scenario: Scenario) -> None:
+    """A service that is Pending for lack of CPU starts when another is scaled in, and not before."""
+    manifest = (ROOT / "manifests" / "requests.yaml").read_text(encoding="utf-8")
+    scenario.kubectl("apply", "-f", "-", stdin=manifest.replace("cpu: 50m", "cpu: 300m"))
+    scenario.kubectl("scale", "deploy/shoppers", "--replicas=2")
+    scenario.until("there are two shops", lambda: scenario.ready_replicas("shop") >= 2, timeout_s=40)
+    (node,) = scenario.items("nodes")
+    pods = scenario.cluster.flotilla("get", "pods", "-A", "-o", "json").stdout
+    requests = [
+        cpu_millis(container["resources"].get("requests", {}).get("cpu", 0))
+        for pod in json.loads(pods)["items"]
+        for container in pod["spec"]["containers"]
+    ]
+    free = cpu_millis(node["status"]["allocatable"]["cpu"]) - sum(requests)
+    scenario.kubectl("apply", "-f", "-", stdin=WAITING.replace("CPU", f"{free + 200}m"))
+    scenario.until(
+        "it waits for CPU",
+        lambda: "Insufficient cpu" in scenario.kubectl("get", "events"),
+        timeout_s=15,
+    )
+    assert scenario.ready_replicas("waiting") == 0
+    scenario.kubectl("scale", "deploy/shoppers", "--replicas=0")
+    scenario.until("it has what was freed", lambda: scenario.ready_replicas("waiting") == 1, timeout_s=60)
+    assert scenario.ready_replicas("shop") == 1

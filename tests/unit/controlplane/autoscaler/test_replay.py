@@ -88,3 +88,12 @@ def test_bounds_hold_whatever_the_load(load: list[float]) -> None:
     """No load moves the count out of its bounds."""
     done = replay(_autoscaler(behavior=QUICK_UP), load, pod=POD)
     assert all(2 <= step.replicas <= 40 for step in done.steps)
+
+
+@pytest.mark.parametrize("options", [{}, {"panic_threshold": "2", "saturation_aware": "true"}])
+def test_bursts_under_the_target_change_nothing(options: dict[str, str]) -> None:
+    """Ten minutes of bursts, three times the load between them, with a mean under the target: no scale event."""
+    burst = [0.22, 0.07, 0.07, 0.07, 0.07]
+    done = replay(_autoscaler(**options), burst * 120, pod=POD, replicas=2)
+    assert done.changes == 0
+    assert done.unserved == 0.0
