@@ -91,7 +91,7 @@ def test_bounds_hold_whatever_the_load(load: list[float]) -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"panic_threshold": "2", "saturation_aware": "true"}])
-def test_bursts_under_the_target_change_nothing(options: dict[str, str]) -> None:
+def test_bursts_under_the_target_change_nothing(options: dict[str, Any]) -> None:
     """Ten minutes of bursts, three times the load between them, with a mean under the target: no scale event."""
     burst = [0.22, 0.07, 0.07, 0.07, 0.07]
     done = replay(_autoscaler(**options), burst * 120, pod=POD, replicas=2)
