@@ -15,12 +15,19 @@ _libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctype
 _libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
 
 
-def mount_tmpfs(directory: Path, *, mode: int, size_bytes: int | None = None, owner: int = 0) -> None:
-    """A tmpfs on ``directory``, owned by user and group ``owner``, unless one is there. Raises OSError."""
+def mount_tmpfs(
+    directory: Path, *, mode: int, size_bytes: int | None = None, owner: int = 0, group: int | None = None
+) -> None:
+    """A tmpfs on ``directory``, owned by user ``owner`` and ``group``, unless one is there. Raises OSError.
+
+    Without ``group`` it belongs to the group of the owner's number.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     if directory.is_mount():
         return
-    options = f"mode={mode:o},uid={owner},gid={owner}" + (f",size={size_bytes}" if size_bytes else "")
+    options = f"mode={mode:o},uid={owner},gid={owner if group is None else group}" + (
+        f",size={size_bytes}" if size_bytes else ""
+    )
     if _libc.mount(b"flotilla", os.fsencode(directory), b"tmpfs", _NOSUID_NODEV, options.encode()) != 0:
         number = ctypes.get_errno()
         raise OSError(number, f"tmpfs: {os.strerror(number)}", str(directory))

@@ -1,4 +1,6 @@
-"""``fsGroup`` for volumes that have files already: everything belongs to the group and can be written by it.
+"""Whose volumes are: directories made for pods, and ``fsGroup`` for volumes that have files already.
+
+With an ``fsGroup`` everything belongs to the group and can be written by it.
 
 Source: Kubernetes' ``volume_linux.go``. Containers of other pods may change the tree meanwhile, so every entry is
 opened as what it is, never through a link, and changed through what was opened.
@@ -11,7 +13,21 @@ import stat
 from pathlib import Path
 
 _READ_WRITE, _READ_ONLY, _DIRECTORY = 0o660, 0o440, stat.S_ISGID | 0o110
+_STAGED = ".new."
 _FLAGS = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def make_directory(directory: Path, *, mode: int, group: int | None = None) -> None:
+    """Make ``directory`` with its permissions and its group at once, whatever the umask and whenever the agent dies.
+
+    Nobody else may make it at the same time. Raises OSError.
+    """
+    staged = directory.with_name(f"{_STAGED}{directory.name}")
+    staged.mkdir(parents=True, exist_ok=True)
+    if group is not None:
+        os.chown(staged, -1, group)
+    staged.chmod(mode)
+    staged.rename(directory)
 
 
 def give_to_group(top: Path, group: int, *, readonly: bool = False, only_if_root_differs: bool = False) -> None:

@@ -23,7 +23,7 @@ from flotilla.api.storage import (
 )
 from nodeagent.volumes.host_path import host_path
 from nodeagent.volumes.mounts import unmount_below
-from nodeagent.volumes.ownership import give_to_group
+from nodeagent.volumes.ownership import give_to_group, make_directory
 from nodeagent.volumes.payload import VolumeError, VolumeObjects
 
 _HANDLE = re.compile(r"[a-z0-9](?:[-a-z0-9.]{0,250}[a-z0-9])?")
@@ -92,9 +92,9 @@ class PersistentVolumes:
             raise VolumeError(f'persistentvolume "{name_of(volume)}": {source} is not supported on this node')
         directory = self._own_directory(volume)
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not directory.exists():
-            directory.mkdir(exist_ok=True)
-            directory.chmod(_MODE)
+        with self._guard:
+            if not directory.exists():
+                make_directory(directory, mode=_MODE)
         return directory
 
     def _own_directory(self, volume: KubeObject) -> Path:

@@ -7,7 +7,6 @@ container can be restarted after its ConfigMap is gone.
 
 from __future__ import annotations
 
-import os
 import shutil
 import threading
 from pathlib import Path
@@ -20,6 +19,7 @@ from nodeagent.volumes.atomic import is_written, write_files
 from nodeagent.volumes.fields import NodeResources
 from nodeagent.volumes.host_path import host_path
 from nodeagent.volumes.mounts import mount_tmpfs, unmount_below
+from nodeagent.volumes.ownership import make_directory
 from nodeagent.volumes.payload import AssignedObjects, VolumeError, VolumeObjects, volume_files
 from nodeagent.volumes.persistent import PersistentVolumes
 
@@ -112,18 +112,14 @@ class Volumes:
     def _empty_directory(self, pod: KubeObject, volume: KubeObject) -> Path:
         source = volume.get("emptyDir") or {}
         directory: Path = self._pods_dir / uid_of(pod) / "volumes" / volume["name"]
-        existed = directory.exists()
+        group = _group(pod)
+        mode = 0o777 if group is None else 0o2777
         if source.get("medium") == "Memory":
-            existed = directory.is_mount()
-            mount_tmpfs(directory, mode=0o777, size_bytes=self._memory_size_bytes(pod, source))
+            mount_tmpfs(directory, mode=mode, size_bytes=self._memory_size_bytes(pod, source), group=group)
         elif source.get("medium"):
             raise VolumeError(f"emptyDir medium {source['medium']} is not supported")
-        directory.mkdir(parents=True, exist_ok=True)
-        if not existed:
-            group = _group(pod)
-            if group is not None:
-                os.chown(directory, -1, group)
-            directory.chmod(0o777 if group is None else 0o2777)
+        elif not directory.exists():
+            make_directory(directory, mode=mode, group=group)
         return directory
 
     def _memory_size_bytes(self, pod: KubeObject, source: KubeObject) -> int:

@@ -71,6 +71,14 @@ def test_a_directory_of_the_nodes_own(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o750
 
 
+def test_a_directory_that_was_half_made(tmp_path: Path) -> None:
+    """An agent that was killed while it made a directory leaves none with the wrong permissions."""
+    (tmp_path / "volumes" / ".new.pvc-1").mkdir(parents=True, mode=0o700)
+    path = prepared(tmp_path, Objects(**OURS))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o777
+    assert os.listdir(path.parent) == ["pvc-1"]
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [

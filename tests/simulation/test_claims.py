@@ -249,19 +249,23 @@ def test_a_volume_of_a_claim_that_does_not_wait(virtual: Virtual, make_world: Ma
 
 
 @pytest.mark.parametrize(
-    ("wanted", "why"),
+    ("wanted", "of_class", "why"),
     [
-        ({"modes": ["ReadWriteMany"]}, "volumes of one node: accessModes ReadWriteMany is not supported"),
-        ({"volumeMode": "Block"}, "volumeMode Block is not supported"),
-        ({"selector": {"matchLabels": {"a": "b"}}}, "claim Selector is not supported"),
+        ({"modes": ["ReadWriteMany"]}, {}, "volumes of one node: accessModes ReadWriteMany is not supported"),
+        ({"volumeMode": "Block"}, {}, "volumeMode Block is not supported"),
+        ({"selector": {"matchLabels": {"a": "b"}}}, {}, "claim Selector is not supported"),
+        ({}, {"parameters": {"type": "ssd"}}, "has no parameters: type is unknown"),
+        ({}, {"mountOptions": ["noatime"]}, "mountOptions are not supported"),
     ],
 )
-def test_what_no_directory_can_be(virtual: Virtual, make_world: Make, wanted: dict[str, Any], why: str) -> None:
+def test_what_no_directory_can_be(
+    virtual: Virtual, make_world: Make, wanted: dict[str, Any], of_class: dict[str, Any], why: str
+) -> None:
     """A claim that a directory of a node can't fulfil is told why."""
 
     async def scenario() -> None:
         async with make_world().running(nodes=1) as world:
-            await world.create(STORAGE_CLASSES, storage_class(mode="Immediate"))
+            await world.create(STORAGE_CLASSES, storage_class(mode="Immediate", **of_class))
             await world.create(PERSISTENT_VOLUME_CLAIMS, claim(storageClassName="fast", **wanted))
             await world.until(lambda: messages(world, "ProvisioningFailed"))
             assert messages(world, "ProvisioningFailed")[0].endswith(why)

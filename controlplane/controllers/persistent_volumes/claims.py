@@ -132,7 +132,7 @@ class ClaimSide:
                 "running and correctly registered.",
             )
             return
-        if fault := refusal(claim):
+        if fault := refusal(claim, storage_class):
             self._failed(claim, storage_class, fault)
             return
         node = await self._node_for(claim, storage_class)

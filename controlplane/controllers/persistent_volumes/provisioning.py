@@ -32,8 +32,12 @@ def volume_name(claim: Mapping[str, Any]) -> str:
     return f"pvc-{uid_of(claim)}"
 
 
-def refusal(claim: Mapping[str, Any]) -> str:
-    """Why no directory of a node can be what the claim asks for; empty if one can."""
+def refusal(claim: Mapping[str, Any], storage_class: Mapping[str, Any]) -> str:
+    """Why no directory of a node can be what the claim and its class ask for; empty if one can."""
+    if unknown := sorted(storage_class.get("parameters") or ()):
+        return f"{LOCAL_PATH} has no parameters: {', '.join(unknown)} is unknown"
+    if storage_class.get("mountOptions"):
+        return f"{LOCAL_PATH} makes directories: mountOptions are not supported"
     spec = claim["spec"]
     if spec.get("volumeMode") == "Block":
         return f"{LOCAL_PATH} makes directories: volumeMode Block is not supported"
@@ -65,8 +69,6 @@ def new_volume(claim: KubeObject, storage_class: KubeObject, node: KubeObject) -
         "csi": {"driver": LOCAL_PATH_DRIVER, "volumeHandle": name, "volumeAttributes": {NODE_ATTRIBUTE: name_of(node)}},
         "nodeAffinity": {"required": {"nodeSelectorTerms": [term]}},
     }
-    if storage_class.get("mountOptions"):
-        spec["mountOptions"] = storage_class["mountOptions"]
     metadata = {
         "name": name,
         "annotations": {PROVISIONED_BY: LOCAL_PATH},

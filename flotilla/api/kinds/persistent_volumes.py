@@ -168,7 +168,8 @@ def _prepare_for_create(volume: KubeObject) -> None:
 def _warnings(volume: KubeObject) -> list[str]:
     """Name what the nodes of this version can't mount."""
     sources = [kind for kind in SOURCES if (volume.get("spec") or {}).get(kind) is not None]
-    return [
+    ignored = ["spec.mountOptions: not used for directories"] if (volume.get("spec") or {}).get("mountOptions") else []
+    return ignored + [
         f"spec.{kind}: this version of Flotilla can't mount such volumes; pods that use it will not start"
         for kind in sources
         if kind not in MOUNTED_SOURCES and not (kind == "csi" and local_node(volume))
