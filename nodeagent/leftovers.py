@@ -6,6 +6,7 @@ alone, everything else was being made or removed when the agent before died.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import shutil
 from collections.abc import Callable, Mapping
@@ -63,7 +64,10 @@ class Claims:
 
 
 async def clear_containers(claims: Claims, containers: Containers) -> None:
-    """Remove containers that no record names."""
+    """End what is still executed for an agent that is gone, and remove containers that no record names."""
+    orphans = await asyncio.to_thread(containers.end_execs)
+    if orphans:
+        logger.info("orphaned_execs", extra={"count": orphans})
     strays = containers.known() - claims.containers
     if strays:
         logger.info("stray_containers", extra={"count": len(strays)})

@@ -29,7 +29,7 @@ from nodeagent.cgroups import PodCgroups
 from nodeagent.runtime.conmon import Supervised, Supervision, create
 from nodeagent.runtime.exits import ExitWatcher
 from nodeagent.runtime.oci import ContainerRuntimeError
-from nodeagent.runtime.processes import OUTPUT_LIMIT_BYTES, Completed, ProcessIdentity, ended, identify
+from nodeagent.runtime.processes import OUTPUT_LIMIT_BYTES, Completed, ProcessIdentity, ended, identify, kill_tree
 from nodeagent.runtime.runtimes import Runtimes
 
 logger = logging.getLogger(__name__)
@@ -147,7 +147,7 @@ class Containers:
             found = Supervised(*map(identify, pids))
         except (OSError, ValueError):
             return None
-        return None if self.runtimes.of(container_id).is_held(container_id) else found
+        return None if self.runtimes.of(container_id).is_held(container_id, found.process.pid) else found
 
     async def start(self, container_id: str) -> None:
         """Run the container's program. Raises ContainerRuntimeError."""
@@ -252,6 +252,14 @@ class Containers:
         bundles = {entry.name for entry in self._bundles.iterdir()} if self._bundles.is_dir() else set()
         return bundles | self.runtimes.known() | self.exits.all_recorded()
 
+    def end_execs(self) -> int:
+        """SIGKILL what agents before have left being executed in containers; how many there were. Blocks.
+
+        Nobody waits for it any more. What was stopped to be killed even keeps its container from ever ending: a first
+        process is gone only when all others of its container have been waited for. To be called before any is begun.
+        """
+        return _kill_execs(self.runtimes.roots())
+
     async def purge(self, container_ids: Iterable[str]) -> None:
         """Remove containers in whatever state they are, half-created ones included; failures are logged."""
         for container_id in container_ids:
@@ -302,6 +310,19 @@ def kill_creators(container_ids: Iterable[str]) -> None:
             continue
         with contextlib.suppress(ProcessLookupError):
             identify(int(entry.name)).send(9)
+
+
+def _kill_execs(roots: Iterable[Path]) -> int:
+    wanted = {str(root).encode() for root in roots}
+    found = []
+    for entry in os.scandir("/proc"):
+        words = _command_line(entry.path) if entry.name.isdecimal() else []
+        if b"exec" in words and wanted.intersection(words):
+            with contextlib.suppress(ProcessLookupError):
+                found.append(identify(int(entry.name)))
+    for process in found:
+        kill_tree(process)
+    return len(found)
 
 
 def _command_line(directory: str) -> list[bytes]:

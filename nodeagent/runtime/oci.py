@@ -77,9 +77,16 @@ class OciRuntime:
         if not through:
             await self._call("start", container_id)
 
-    def is_held(self, container_id: str) -> bool:
-        """Whether the container has been created and its program not been started."""
-        return self._gate(container_id).exists()
+    def is_held(self, container_id: str, pid: int) -> bool:
+        """Whether the container has been created and its program, to be process ``pid``, not been started.
+
+        The pipe alone does not tell: who let the program through may have died before he could remove it.
+        """
+        try:
+            command = Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return False
+        return self._gate(container_id).exists() and command.startswith(self.name)
 
     def _gate(self, container_id: str) -> Path:
         return self.root / container_id / "exec.fifo"

@@ -88,6 +88,10 @@ class Runtimes:
         """Ids of all containers that a runtime has state of."""
         return {container_id for each in self._all for container_id in each.known()}
 
+    def roots(self) -> list[Path]:
+        """The state directories of all runtimes."""
+        return [each.root for each in self._all]
+
     def open(self) -> None:
         """Make the default's directory and get ready to start programs of all that are needed. Raises OSError."""
         for each in self._all:
