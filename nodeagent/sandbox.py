@@ -146,12 +146,14 @@ class Sandboxes:
         self._volumes.update(pod, objects)
 
     def release(self, pod: KubeObject) -> None:
-        """Remove everything; repeatable."""
+        """Remove everything; repeatable. Raises CgroupError, PodNetworkError, OSError."""
         uid = uid_of(pod)
         self._processes.end(uid)
         self._volumes.teardown(uid)
         if self.network is not None and not pod["spec"].get("hostNetwork"):
             self.network.teardown(uid)
+        elif (self._run_dir / "netns" / uid).exists():
+            raise OSError("the pod's network can't be taken away: the node has no pod network yet")
         self._cgroups.remove_pod(uid, pod["spec"])
         self.remove_files(uid)
 

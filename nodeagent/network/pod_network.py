@@ -114,6 +114,8 @@ class PodNetwork:
         self._nftables = Nftables()
         self._netlink = Netlink()
         self._guard = threading.Lock()
+        # Rules and records change together: the whole table is made of the records of complete pods.
+        self._rules_guard = threading.Lock()
 
     @property
     def gateway(self) -> str:
@@ -135,7 +137,9 @@ class PodNetwork:
                     self._netlink.request([links.add_bridge(self._device)], tolerate=[errno.EEXIST])
                 self._netlink.request(self._node_messages(socket.if_nametoindex(self._device)))
             self._remember(apply_sysctls(_SYSCTLS))
-            self._nftables.run(self._rules.script(self._records.all().values()))
+            with self._rules_guard:
+                complete = [record for record in self._records.all().values() if record.ready]
+                self._nftables.run(self._rules.script(complete))
             admit_pods(self._nftables, links=self._rules.links, dns_address=str(self._dns_address))
         except (OSError, NftablesError) as error:
             raise PodNetworkError(f"node network: {error}") from error
@@ -158,12 +162,13 @@ class PodNetwork:
             raise PodNetworkError(str(error)) from error
         try:
             self._wire(record, pin)
-            if record.host_ports:
-                self._nftables.run(self._rules.host_ports(record, verb="add"))
+            with self._rules_guard:
+                if record.host_ports:
+                    self._nftables.run(self._rules.host_ports(record, verb="add"))
+                self._records.complete(record)
         except (OSError, NftablesError) as error:
             self.teardown(pod_uid)
             raise PodNetworkError(f"network of pod {pod_uid}: {error}") from error
-        self._records.complete(record)
         return self._address(record)
 
     def teardown(self, pod_uid: str) -> None:
@@ -294,21 +299,28 @@ class PodNetwork:
     def _unwire(self, record: PodRecord) -> None:
         """Undo :meth:`_wire`. The kernel deletes the links with the namespace, many at a time, in the background."""
         if record.host_ports:
-            try:
-                self._nftables.run(self._rules.host_ports(record, verb="delete"))
-            except NftablesError as error:
-                if not error.missing:
-                    raise PodNetworkError(f"host ports of pod {record.uid}: {error}") from error
+            self._close_ports(record)
         with self._guard:
             route = links.delete_route(ipaddress.IPv4Network(record.ip))
             self._netlink.request([route], tolerate=[errno.ESRCH])
         self._unpin(record.uid)
 
+    def _close_ports(self, record: PodRecord) -> None:
+        with self._rules_guard:
+            self._records.incomplete(record)
+            try:
+                self._nftables.run(self._rules.host_ports(record, verb="delete"))
+            except NftablesError as error:
+                if not error.missing:
+                    raise PodNetworkError(f"host ports of pod {record.uid}: {error}") from error
+
     def _remember(self, changed: dict[str, str]) -> None:
         """Note what a purge has to undo; the first value seen is the one to go back to."""
         notes = _read_notes(self._run_dir)
         notes = {"device": self._device, "table": self._rules.table, "sysctls": changed | notes.get("sysctls", {})}
-        (self._run_dir / "network" / "node.json").write_text(json.dumps(notes))
+        staged = self._run_dir / "network" / "node.new"
+        staged.write_text(json.dumps(notes))
+        staged.rename(staged.with_suffix(".json"))
 
 
 def _read_notes(run_dir: Path) -> dict[str, Any]:

@@ -56,6 +56,8 @@ class PodRecords:
         self._directory = directory
         self._network = network
         self._guard = threading.Lock()
+        for unfinished in directory.glob("*.new"):
+            unfinished.unlink()
         self._records = {record.uid: record for record in read_records(directory)}
         self._next = _RESERVED_FIRST
 
@@ -83,6 +85,11 @@ class PodRecords:
     def complete(self, record: PodRecord) -> None:
         with self._guard:
             self._write(replace(record, ready=True))
+
+    def incomplete(self, record: PodRecord) -> None:
+        """Note that not all of what was made is there any more."""
+        with self._guard:
+            self._write(replace(record, ready=False))
 
     def release(self, uid: str) -> None:
         """Forget the pod; idempotent."""
