@@ -34,6 +34,8 @@ class PodStore:
         self._wake = asyncio.Event()
         self._removing = threading.Lock()
         newest_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for unfinished in newest_directory.glob("*.new"):
+            unfinished.unlink()
 
     def save(self, uid: str, record: PodRecord) -> None:
         """Replace the record. Raises OSError."""

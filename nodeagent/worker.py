@@ -3,7 +3,8 @@
 Messages are applied to the assignments first, then everything that they touched is told: pods to their workers,
 ConfigMaps and Secrets to the pods of their namespace, services and endpoints to the service rules. A pod whose uid is
 not assigned is let go, but only by a message that may remove: an agent started again keeps every pod it finds on disk
-until a server has spoken. Static pods are the node's own: what decides over them is its directory of manifests.
+until a server has spoken, and does not begin until then with one that is only in the checkpoint. Static pods are the
+node's own: what decides over them is its directory of manifests.
 """
 
 from __future__ import annotations
@@ -104,6 +105,8 @@ class Worker:
         # Pods that have ended here and that the server has yet to take back; whether they were being deleted then.
         self._ended: dict[str, bool] = {}
         self._spoken = False
+        # Pods of the checkpoint without a record: not begun yet, or ended and forgotten right before an agent died.
+        self._doubtful: set[str] = set()
         self._shutting_down = False
         self._group: asyncio.TaskGroup | None = None
 
@@ -117,7 +120,8 @@ class Worker:
                 self._add(uid, record.pod, record=record)
             static = [record.pod for record in records.values() if is_static(record.pod) and record.stop is None]
             self._static.remember(static)
-            self.applied(set(self.assignments.objects))
+            self._doubtful = {uid_of(pod) for pod in self.assignments.all(PODS)} - records.keys()
+            self._carry_out(set(self.assignments.objects))
             self.static_changed()
             await asyncio.get_running_loop().create_future()
 
@@ -126,6 +130,11 @@ class Worker:
     def applied(self, keys: Iterable[ObjectKey]) -> None:
         """Carry out what a message has changed."""
         keys = set(keys)
+        told = (self.assignments.get(*key) for key in keys if key.resource == PODS)
+        self._doubtful -= {uid_of(pod) for pod in told if pod is not None}
+        self._carry_out(keys)
+
+    def _carry_out(self, keys: set[ObjectKey]) -> None:
         touched = {key.resource for key in keys}
         if PODS in touched:
             self._reconcile()
@@ -140,6 +149,7 @@ class Worker:
     def let_go(self) -> None:
         """A complete set is in force: pods that it does not contain are not this node's, now and from now on."""
         self._spoken = True
+        self._doubtful.clear()
         self._reconcile()
 
     def static_changed(self) -> None:
@@ -221,6 +231,8 @@ class Worker:
         for uid, pod in assigned.items():
             worker = self._pods.get(uid)
             if worker is None:
+                if uid in self._doubtful:
+                    continue
                 if uid not in self._ended:
                     self._add(uid, pod)
                 elif is_deleting(pod) and not self._ended[uid]:

@@ -61,6 +61,20 @@ async def test_an_end_is_told_again_to_a_server_that_deletes_later(bench: Bench)
     assert node.reports.terminated == {"uid-web"}
 
 
+async def test_a_pod_that_is_only_in_the_checkpoint_waits(bench: Bench) -> None:
+    """It may have ended right before the agent died, so it begins once a server has said that it is still assigned."""
+    node = bench.node()
+    pods = {ObjectKey(PODS, "default", "web"): Held(1, encode(pod_of("sleep 1000")))}
+    assignments = Assignments.restored(Moment("history", 1), pods)
+    agent = worker_of(bench, node.context, assignments)
+    node.tasks.append(asyncio.create_task(agent.run()))
+    await asyncio.sleep(0)
+    assert not agent.pods()
+    agent.applied(assignments.replace(pods, Moment("history", 1), confirmed=True))
+    agent.let_go()
+    await node.reports.until(lambda: is_ready(agent.pods()[0]))
+
+
 async def test_a_failing_pod_can_be_cancelled(bench: Bench) -> None:
     """An agent that is told to stop while a pod's worker fails stops, instead of beginning the worker anew."""
     node = bench.node()
@@ -74,11 +88,11 @@ async def test_a_failing_pod_can_be_cancelled(bench: Bench) -> None:
         raise RuntimeError("the worker's own defect")
 
     assignments = Assignments()
-    assignments.replace(
-        {ObjectKey(PODS, "default", "web"): Held(1, encode(pod_of("true")))}, Moment("h", 1), confirmed=True
-    )
     agent = worker_of(bench, replace(node.context, report=cancel_and_fail), assignments)
     node.tasks.append(asyncio.create_task(agent.run()))
+    await asyncio.sleep(0)
+    pods = {ObjectKey(PODS, "default", "web"): Held(1, encode(pod_of("true")))}
+    agent.applied(assignments.replace(pods, Moment("h", 1), confirmed=True))
     await node.reports.until(lambda: failed)
     await asyncio.wait({failed[0]}, timeout=DEADLINE_S)
     assert failed[0].cancelled() and len(failed) == 1
