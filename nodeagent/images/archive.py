@@ -1,4 +1,4 @@
-"""Which images an archive on disk holds, read from its own table of contents without unpacking it."""
+"""Which images an archive or an image layout on disk holds, read from its own table of contents."""
 
 from __future__ import annotations
 
@@ -27,13 +27,26 @@ class ArchivedImage:
 
 
 def list_archive(archive: Path) -> list[ArchivedImage]:
-    """The images in an OCI or Docker archive file, plain or compressed. Raises :class:`ArchiveError`."""
+    """The images in an OCI or Docker archive, plain or compressed, or an OCI layout. Raises :class:`ArchiveError`."""
+    if archive.is_dir():
+        return _oci_images(_read_table(archive / "index.json"), transport="oci")
     tables = _read_tables(archive)
     if "manifest.json" in tables:
         return _docker_images(tables["manifest.json"])
     if "index.json" in tables:
         return _oci_images(tables["index.json"])
     raise ArchiveError(f"{archive}: neither an OCI nor a Docker image archive (no index.json, no manifest.json)")
+
+
+def _read_table(path: Path) -> Any:
+    try:
+        if path.stat().st_size > _TABLE_LIMIT_BYTES:
+            raise ArchiveError(f"{path} is larger than {_TABLE_LIMIT_BYTES} bytes")
+        return json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise ArchiveError(f"{path.parent} is no OCI image layout: it has no {path.name}") from error
+    except (OSError, ValueError) as error:
+        raise ArchiveError(f"{path}: {error}") from error
 
 
 def _read_tables(archive: Path) -> dict[str, Any]:
@@ -62,7 +75,7 @@ def _docker_images(table: Any) -> list[ArchivedImage]:
     ]
 
 
-def _oci_images(table: Any) -> list[ArchivedImage]:
+def _oci_images(table: Any, *, transport: str = "oci-archive") -> list[ArchivedImage]:
     manifests = table.get("manifests") if isinstance(table, dict) else None
     if not isinstance(manifests, list) or not manifests:
         raise ArchiveError("index.json lists no manifest")
@@ -73,5 +86,5 @@ def _oci_images(table: Any) -> list[ArchivedImage]:
         if not selector and len(manifests) > 1:
             raise ArchiveError("index.json lists several images and one of them has no name")
         name = annotations.get(_CONTAINERD_NAME) or selector
-        images.append(ArchivedImage("oci-archive", selector, (name,) if name else ()))
+        images.append(ArchivedImage(transport, selector, (name,) if name else ()))
     return images

@@ -34,15 +34,21 @@ def registry_auths(secret: KubeObject) -> list[RegistryAuth]:
     Entries that can't be read are left out: the pull then fails with the registry's own words.
     """
     data = secret.get("data") or {}
-    for key, unwrap in ((".dockerconfigjson", True), (".dockercfg", False)):
+    for key in (".dockerconfigjson", ".dockercfg"):
         try:
-            document = json.loads(base64.b64decode(data.get(key) or ""))
+            content = base64.b64decode(data.get(key) or "")
+            return document_auths(json.loads(content), wrapped=key == ".dockerconfigjson")
         except (ValueError, binascii.Error):
             continue
-        entries = (document.get("auths") or {}) if unwrap and isinstance(document, dict) else document
-        if isinstance(entries, dict):
-            return [auth for registry, entry in entries.items() if (auth := _auth(registry, entry))]
     return []
+
+
+def document_auths(document: object, *, wrapped: bool = True) -> list[RegistryAuth]:
+    """The credentials in a ``config.json`` as ``docker login`` and ``skopeo login`` write it (``wrapped`` in auths)."""
+    entries = document.get("auths") if wrapped and isinstance(document, dict) else document
+    if not isinstance(entries, dict):
+        return []
+    return [auth for registry, entry in entries.items() if (auth := _auth(registry, entry))]
 
 
 def _auth(registry: str, entry: object) -> RegistryAuth | None:

@@ -26,6 +26,7 @@ from nodeagent.images.layers import LayerLimits, LayerStore, UnpackError
 from nodeagent.images.layout import CorruptBlobError, IndexEntry, Layout, MissingBlobError
 from nodeagent.images.locks import LockedError, file_lock
 from nodeagent.images.manifest import ManifestError, StoredManifest, read_manifest
+from nodeagent.images.names import is_digest_of, parsed_or_none, repo_digests, with_names
 from nodeagent.images.reference import InvalidReferenceError, Reference, parse_reference
 from nodeagent.images.scratch import Scratch
 from nodeagent.images.transport import Skopeo, TransportError
@@ -61,7 +62,10 @@ class _Flight:
 
 
 class ImageStore:
-    """Images under ``root``. ``ensure`` is for the agent's loop; all other methods block."""
+    """Images under ``root``. ``ensure`` is for the agent's loop; all other methods block.
+
+    ``layout``, ``scratch`` and ``skopeo`` are its parts, for what builds and saves images.
+    """
 
     def __init__(
         self,
@@ -73,17 +77,17 @@ class ImageStore:
         parallel_pulls: int = PARALLEL_PULLS,
     ) -> None:
         self._root = root
-        self._layout = Layout(root)
-        self._scratch = Scratch(root)
+        self.layout = Layout(root)
+        self.scratch = Scratch(root)
         self._uses = Uses(root)
-        self._layers = LayerStore(root, self._scratch, limits=limits or LayerLimits())
-        self._skopeo = Skopeo(self._layout.blobs, insecure_registries=insecure_registries, timeout_s=pull_timeout_s)
-        self._sweeper = Sweeper(self._layout, self._layers, self._scratch, self._uses, manifests=self._manifests)
+        self._layers = LayerStore(root, self.scratch, limits=limits or LayerLimits())
+        self.skopeo = Skopeo(self.layout.blobs, insecure_registries=insecure_registries, timeout_s=pull_timeout_s)
+        self._sweeper = Sweeper(self.layout, self._layers, self.scratch, self._uses, manifests=self._manifests)
         self._known: dict[str, StoredManifest] = {}
         self._flights: dict[str, _Flight] = {}
         self._threads = ThreadPoolExecutor(parallel_pulls, thread_name_prefix="image-pull")
         root.mkdir(mode=0o711, parents=True, exist_ok=True)
-        for part in (self._layout, self._layers, self._scratch, self._uses):
+        for part in (self.layout, self._layers, self.scratch, self._uses):
             part.create()
 
     # ---- having images ----
@@ -122,14 +126,25 @@ class ImageStore:
         self._uses.touch(image.digest)
         return image
 
+    def get(self, text: str) -> Image | None:
+        """The image of that name or, if no name is like it, of that id or the beginning of one."""
+        wanted = parsed_or_none(text)
+        entry = self._named(wanted) if wanted else None
+        entries = [entry] if entry else self._by_id(text)
+        return self._image(entries[0]) if entries else None
+
+    def blobs_of(self, image: Image) -> list[str]:
+        """The digests of all that the image consists of."""
+        return list(self._verified(image.digest).blob_digests())
+
     def load(self, archive: Path, *, reference: str = "", pinned: bool = True) -> list[Image]:
-        """Take in every image of an OCI or Docker archive, under ``reference`` or the names that it carries.
+        """Take in every image of an archive or an OCI layout, under ``reference`` or the names that it carries.
 
         They come from no registry that could give them again, so they are ``pinned`` unless told otherwise. Raises
         :class:`ImagePullError` with reason ``ErrImageLoad``.
         """
         try:
-            with self._scratch.open("load") as directory:
+            with self.scratch.open("load") as directory:
                 found = list_archive(archive)
                 if reference and len(found) > 1:
                     raise ArchiveError(f"{archive} holds {len(found)} images; one name does not fit them all")
@@ -139,8 +154,8 @@ class ImageStore:
                     if not names:
                         raise ArchiveError(f"{archive}: the image carries no name; give it one")
                     target = directory / str(position)
-                    self._skopeo.unpack_archive(archive, target, transport=image.transport, selector=image.selector)
-                    with self._entering():
+                    self.skopeo.unpack_archive(archive, target, transport=image.transport, selector=image.selector)
+                    with self.entering():
                         entries.append(self._take_in(target, names, pinned=pinned))
         except (ArchiveError, InvalidReferenceError, TransportError, *_CONTENT_ERRORS) as error:
             raise ImagePullError("ErrImageLoad", str(error)) from error
@@ -148,14 +163,14 @@ class ImageStore:
 
     def images(self) -> list[Image]:
         """All images, also those that have lost their name."""
-        entries = {entry.digest: entry for entry in self._layout.index()}.values()
+        entries = {entry.digest: entry for entry in self.layout.index()}.values()
         return [present for entry in entries if (present := self._image(entry))]
 
     # ---- letting them go ----
 
     def hold(self, references: Collection[str]) -> None:
         """These names (as written in pods) are what the node's pods need from now on; what they mean is in use now."""
-        self._uses.need_only({str(parsed) for name in references if (parsed := _parsed_or_none(name))})
+        self._uses.need_only({str(parsed) for name in references if (parsed := parsed_or_none(name))})
         for digest in self.in_use():
             self._uses.touch(digest)
 
@@ -172,16 +187,16 @@ class ImageStore:
 
         Raises :class:`ImageInUseError` unless ``force``; what a root file system stands on stays on disk until it goes.
         """
-        wanted = _parsed_or_none(text)
-        entries = [entry for entry in self._layout.index() if wanted and entry.reference == str(wanted)]
+        wanted = parsed_or_none(text)
+        entries = [entry for entry in self.layout.index() if wanted and entry.reference == str(wanted)]
         entries = entries or self._by_id(text)
         if not entries:
             return None
-        left = {entry.digest for entry in self._layout.index() if entry not in entries and entry.reference}
+        left = {entry.digest for entry in self.layout.index() if entry not in entries and entry.reference}
         lost = {entry.digest for entry in entries} - left
         if not force and (users := self._users_of(lost)):
             raise ImageInUseError(f"{text} is in use by {', '.join(users)}")
-        self._layout.edit(lambda before: [entry for entry in before if entry not in entries])
+        self.layout.edit(lambda before: [entry for entry in before if entry not in entries])
         return replace(self._sweep(), references=tuple(entry.reference or entry.digest for entry in entries))
 
     def reclaim(
@@ -215,7 +230,7 @@ class ImageStore:
 
     async def close(self) -> None:
         """End running pulls and wait for them."""
-        self._skopeo.stop()
+        self.skopeo.stop()
         await asyncio.gather(*(flight.task for flight in self._flights.values()), return_exceptions=True)
         self._threads.shutdown(wait=False, cancel_futures=True)
 
@@ -246,7 +261,7 @@ class ImageStore:
             if policy == "Never":
                 message = f'Container image "{reference}" is not present with pull policy of Never'
                 raise ImagePullError("ErrImageNeverPull", message)
-            with self._scratch.open("pull") as directory:
+            with self.scratch.open("pull") as directory:
                 entry = self._obtain(reference, auths, directory)
         except TransportError as error:
             reason = "SignatureValidationFailed" if error.untrusted else "ErrImagePull"
@@ -266,7 +281,7 @@ class ImageStore:
         if entry is None or (image := self._image(entry)) is None:
             return None
         try:
-            with self._entering():
+            with self.entering():
                 self._layers.ensure(self._verified(entry.digest).layers)
         except _CONTENT_ERRORS as error:
             logger.warning("image_not_mended", extra={"image": str(reference), "error": str(error)})
@@ -276,18 +291,18 @@ class ImageStore:
     def _obtain(self, reference: Reference, auths: Sequence[RegistryAuth], directory: Path) -> IndexEntry:
         """The index's entry of what the registry has under that name now; nothing is fetched that is there."""
         auth, source_digest = self._resolve(reference, auths, directory)
-        known = [entry for entry in self._layout.index() if source_digest in (entry.source_digest, entry.digest)]
+        known = [entry for entry in self.layout.index() if source_digest in (entry.source_digest, entry.digest)]
         if known and self._image(known[0]):
             try:
-                with self._entering():
+                with self.entering():
                     return self._enter(known[0], [reference], source_digest=source_digest)
             except _CONTENT_ERRORS:
                 logger.warning("image_fetched_again", extra={"image": str(reference)})
         for attempt in (1, 2):
             target = directory / str(attempt)
-            self._skopeo.pull(reference.at(source_digest), target, auth=auth)
+            self.skopeo.pull(reference.at(source_digest), target, auth=auth)
             try:
-                with self._entering():
+                with self.entering():
                     return self._take_in(target, [reference], source_digest=source_digest)
             except (MissingBlobError, UnpackError) as error:
                 # A blob that was there before has been collected since, or is not what it was: now it is fetched.
@@ -304,7 +319,7 @@ class ImageStore:
         refusal: TransportError | None = None
         for auth in attempts:
             try:
-                manifest = self._skopeo.manifest(reference, auth=auth, scratch=directory)
+                manifest = self.skopeo.manifest(reference, auth=auth, scratch=directory)
             except TransportError as error:
                 refusal = refusal or error
                 if not error.denied:
@@ -329,7 +344,7 @@ class ImageStore:
         """Give the image ``names``, its blobs complete and its layers unpacked."""
         manifest = self._verified(entry.digest)
         for digest in manifest.blob_digests():
-            if not self._layout.blob(digest).exists():
+            if not self.layout.blob(digest).exists():
                 raise MissingBlobError(f"{digest} is missing")
         try:
             self._layers.ensure(manifest.layers)
@@ -337,7 +352,7 @@ class ImageStore:
             self._distrust(manifest)
             raise
         entries = [replace(entry, reference=str(name), source_digest=source_digest) for name in names]
-        self._layout.edit(lambda before: _with_names(before, entries))
+        self.layout.edit(lambda before: with_names(before, entries))
         return entries[0]
 
     def _distrust(self, manifest: StoredManifest) -> None:
@@ -349,8 +364,8 @@ class ImageStore:
     # ---- what is there ----
 
     def _named(self, reference: Reference) -> IndexEntry | None:
-        for entry in self._layout.index():
-            if entry.reference == str(reference) or (reference.digest and _is_digest_of(entry, reference)):
+        for entry in self.layout.index():
+            if entry.reference == str(reference) or (reference.digest and is_digest_of(entry, reference)):
                 return entry
         return None
 
@@ -373,7 +388,7 @@ class ImageStore:
     def _verified(self, digest: str) -> StoredManifest:
         manifest = self._known.get(digest)
         if manifest is None:
-            manifest = self._known[digest] = read_manifest(self._layout, digest)
+            manifest = self._known[digest] = read_manifest(self.layout, digest)
         return manifest
 
     def _image(self, entry: IndexEntry) -> Image | None:
@@ -383,7 +398,7 @@ class ImageStore:
         except (CorruptBlobError, ManifestError, ValueError) as error:
             logger.warning("image_damaged", extra={"image": entry.reference or entry.digest, "error": str(error)})
             return None
-        entries = [other for other in self._layout.index() if other.digest == entry.digest]
+        entries = [other for other in self.layout.index() if other.digest == entry.digest]
         return Image(
             id=manifest.config_digest,
             digest=entry.digest,
@@ -391,14 +406,14 @@ class ImageStore:
             config=manifest.config,
             layers=self._paths(manifest),
             size_bytes=manifest.size_bytes,
-            repo_digests=_repo_digests(entries),
+            repo_digests=repo_digests(entries),
             pinned=any(other.pinned for other in entries),
             stored_unix_s=max(other.stored_unix_s for other in (entry, *entries)),
         )
 
     def _stored(self) -> list[StoredImage]:
         grouped: dict[str, list[IndexEntry]] = {}
-        for entry in self._layout.index():
+        for entry in self.layout.index():
             grouped.setdefault(entry.digest, []).append(entry)
         return [
             StoredImage(tuple(entries), image.layers)
@@ -423,7 +438,7 @@ class ImageStore:
         return users
 
     def _drop(self, digests: Collection[str]) -> None:
-        self._layout.edit(lambda before: [entry for entry in before if entry.digest not in digests])
+        self.layout.edit(lambda before: [entry for entry in before if entry.digest not in digests])
 
     def _sweep(self) -> Reclaimed:
         try:
@@ -433,7 +448,7 @@ class ImageStore:
             return Reclaimed(busy=True)
 
     @contextmanager
-    def _entering(self) -> Iterator[None]:
+    def entering(self) -> Iterator[None]:
         """No garbage is collected meanwhile."""
         with file_lock(self._root / "lock", shared=True):
             yield
@@ -450,38 +465,3 @@ def _parsed(reference: str) -> Reference:
         return parse_reference(reference)
     except InvalidReferenceError as error:
         raise ImagePullError("InvalidImageName", f"Failed to apply default image tag {error}") from error
-
-
-def _parsed_or_none(text: str) -> Reference | None:
-    try:
-        return parse_reference(text)
-    except InvalidReferenceError:
-        return None
-
-
-def _is_digest_of(entry: IndexEntry, reference: Reference) -> bool:
-    """Whether the entry is the very content that a ``name@digest`` reference asks for, under any of its tags."""
-    return reference.digest in (entry.digest, entry.source_digest) and _repository(entry) == reference.repository
-
-
-def _repository(entry: IndexEntry) -> str:
-    head, _, digest = entry.reference.partition("@")
-    return head if digest else head.rpartition(":")[0]
-
-
-def _repo_digests(entries: Sequence[IndexEntry]) -> tuple[str, ...]:
-    found = (f"{_repository(entry)}@{entry.source_digest}" for entry in entries if entry.source_digest)
-    return tuple(dict.fromkeys(name for name in found if not name.startswith("@")))
-
-
-def _with_names(before: Sequence[IndexEntry], added: Sequence[IndexEntry]) -> Iterator[IndexEntry]:
-    """The index after ``added`` has taken its names over; an image left without a name stays until it is collected."""
-    names = {entry.reference for entry in added}
-    kept = [entry for entry in before if entry.reference not in names]
-    present = {entry.digest for entry in (*kept, *added)}
-    for entry in before:
-        if entry.digest not in present:
-            present.add(entry.digest)
-            yield replace(entry, reference="", pinned=False)
-    yield from (entry for entry in kept if entry.reference or entry.digest not in {new.digest for new in added})
-    yield from added

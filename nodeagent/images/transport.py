@@ -99,6 +99,11 @@ class Skopeo:
         finally:
             os.close(descriptor)
 
+    def copy_out(self, layout: Path, destination: str, *, flags: Sequence[str] = ()) -> None:
+        """Copy the one image of ``layout``, whose blobs are the shared ones, to ``destination`` (skopeo's syntax)."""
+        command = ["copy", "--quiet", *flags, "--src-shared-blob-dir", str(self._shared_blobs)]
+        self._run([*command, f"oci:{layout}", destination], scratch=layout.parent)
+
     def stop(self) -> None:
         """End what is running; the calls then raise :class:`TransportError`."""
         with self._guard:
@@ -133,7 +138,8 @@ class Skopeo:
                 env=os.environ | {"TMPDIR": str(scratch)},
             )
         except OSError as error:
-            raise TransportError(f"skopeo can't be started: {error}") from error
+            advice = "install the package skopeo" if isinstance(error, FileNotFoundError) else str(error)
+            raise TransportError(f"skopeo can't be started: {advice}") from error
         with self._guard:
             self._running.add(process)
         try:

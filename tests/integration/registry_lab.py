@@ -122,16 +122,17 @@ def running_registry(directory: Path, *, secure: bool = True, storage: Path | No
 
 
 @contextmanager
-def trusted(registry: RealRegistry) -> Iterator[None]:
-    """The registry's CA where skopeo, podman and the like look for it."""
+def trusted(registry: RealRegistry, *, ca: bool = True) -> Iterator[None]:
+    """The registry's CA where skopeo, podman and the like look for it; a directory without any unless ``ca``."""
     directory = _CERTIFICATES / registry.address
     made = [parent for parent in (directory, directory.parent) if not parent.exists()]
     directory.mkdir(parents=True)
-    shutil.copy(registry.directory / "trust/ca.crt", directory / "ca.crt")
+    if ca:
+        shutil.copy(registry.directory / "trust/ca.crt", directory / "ca.crt")
     try:
         yield
     finally:
-        (directory / "ca.crt").unlink()
+        (directory / "ca.crt").unlink(missing_ok=True)
         for parent in made:
             parent.rmdir()
 

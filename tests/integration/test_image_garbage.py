@@ -25,7 +25,7 @@ import sys
 from pathlib import Path
 from nodeagent.images.store import ImageStore
 store = ImageStore(Path(sys.argv[1]))
-with store._scratch.open("pull") as directory:
+with store.scratch.open("pull") as directory:
     (directory / "half").write_text("x")
     print("ready", flush=True)
     sys.stdin.read()

@@ -201,6 +201,8 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "name": (layer(entry("n" * 300, b"")), "n...': File name too long"),
     "path": (layer(entry("d/" * 2500, b"")), "name is not a path"),
     "type": (layer(entry("x", b"", type=b"Z")), "unknown type"),
+    "through_a_file": (layer(entry("f", b""), entry("f/g", b"")), "/f is not a directory"),
+    "link_loop": (layer(symlink("a", "b"), symlink("b", "a"), entry("a/x", b"")), "too many links"),
     "headers": (nested_headers(), "extended headers|invalid header|unexpected end"),
     "cut_sparse": (layer(sparse("s", 10, [(0, b"x" * 10)]))[:1700], "ends in the middle|unexpected end|does not have"),
 }
