@@ -12,7 +12,7 @@ from collections.abc import Callable
 from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
 
-from controlplane.api import bindings, evictions, health, reviews, scrape_targets
+from controlplane.api import bindings, evictions, health, reviews, scrape_targets, state_metrics
 from controlplane.api.authn import Authenticator
 from controlplane.api.authz import Authorizer
 from controlplane.api.call import Call
@@ -169,6 +169,9 @@ class Routes:
         if path == "/metrics":
             text = await asyncio.to_thread(generate_latest, self._collectors)
             return web.Response(body=text, headers={"Content-Type": _METRICS_CONTENT})
+        if path == state_metrics.PATH:
+            body = await state_metrics.state_metrics(self._cache)
+            return web.Response(body=body, headers={"Content-Type": _METRICS_CONTENT})
         if health.is_health_path(path):
             return self._health.answer(call)
         if path.startswith(f"{EXPLAINED}/"):
