@@ -123,6 +123,14 @@ def cluster_roles() -> list[KubeObject]:
                 _rule(["create"], _REVIEWS, ["subjectaccessreviews"]),
             ],
         ),
+        _role(
+            "system:kubelet-api-admin",
+            [
+                _rule(_READ, "", ["nodes"]),
+                _rule(["proxy"], "", ["nodes"]),
+                _rule(["*"], "", ["nodes/log", "nodes/metrics", "nodes/proxy", "nodes/stats"]),
+            ],
+        ),
         _role("system:aggregate-to-view", view, part_of="view"),
         _role("system:aggregate-to-edit", edit, part_of="edit"),
         _role("system:aggregate-to-admin", admin, part_of="admin"),
