@@ -25,6 +25,7 @@ from typing import Any
 import flotilla
 from flotilla.api.objects import KubeObject, encode, name_of, namespace_of, uid_of
 from flotilla.descriptors import raise_descriptor_limit
+from nodeagent.admission import Admission, Refusal, apparmor_enabled
 from nodeagent.assigned import ObjectKey
 from nodeagent.checkpoint import Checkpoint, Checkpointer
 from nodeagent.housekeeping import Housekeeping
@@ -42,6 +43,7 @@ from nodeagent.node_facts import node_object, own_address, read_machine
 from nodeagent.node_parts import build_parts
 from nodeagent.node_shutdown import NodeShutdown, ShutdownRequest
 from nodeagent.pod_events import node_event, pod_event
+from nodeagent.pressure.ranking import REASON as EVICTED
 from nodeagent.resource_parts import build_resource_parts, node_allocatable
 from nodeagent.runtime.processes import boot_id
 from nodeagent.sandbox import ClusterFacts
@@ -165,6 +167,7 @@ class Agent:
         )
         self._network: PodNetwork | None = None
         self._manifests = self._manifest_directory()
+        self._admission = Admission(settings.unsafe_sysctls, apparmor=apparmor_enabled())
         self._worker = Worker(
             self.assignments,
             self._parts.context,
@@ -431,8 +434,10 @@ class Agent:
     def _warn_of_disk(self, complaint: Complaint) -> None:
         self._uplink.event(node_event(self._settings.node_name, "Warning", complaint.reason, complaint.message))
 
-    def _refusal(self, pod: KubeObject) -> str:
-        return self._resources.evictor.refusal(pod)
+    def _refusal(self, pod: KubeObject) -> Refusal | None:
+        if why := self._resources.evictor.refusal(pod):
+            return Refusal(EVICTED, why)
+        return self._admission.refusal(pod)
 
     def _images_in_use(self) -> set[str]:
         return {name for worker in self._worker.pods() for name in images_of(worker.pod)}

@@ -32,6 +32,7 @@ from nodeagent.lifecycle import resources_of
 from nodeagent.logs import ROTATED_SUFFIX
 from nodeagent.pod_events import EventSink, pod_event
 from nodeagent.pod_state import Run, Sandbox
+from nodeagent.runtime.apparmor import apparmor_profile
 from nodeagent.runtime.containers import Containers, NewContainer
 from nodeagent.runtime.errors import ContainerConfigError
 from nodeagent.runtime.mount_points import make_linked_places
@@ -243,7 +244,8 @@ class ContainerStarter:
         defaults = ImageDefaults(image.config.entrypoint, image.config.cmd, image.config.working_dir)
         arguments = arguments_of(container, defaults, environment)
         search = (environment.get("PATH") or SEARCH_PATH).split(":")
-        user = resolve_user(rootfs, image.config.user, pod_context, context)
+        whose = f'pod: "{name_of(pod)}_{namespace_of(pod)}({uid_of(pod)})", container: {container["name"]}'
+        user = resolve_user(rootfs, image.config.user, pod_context, context, whose=whose)
         if order.sandbox.users is not None:
             require_mapped(user)
         mounts = self._mounts(replace(order, pod=pod), run, environment, binds)
@@ -265,6 +267,7 @@ class ContainerStarter:
             ),
             masked=masked_paths(context),
             readonly=readonly_paths(context),
+            apparmor=apparmor_profile(pod_context, context),
             no_new_privileges=not allows_escalation(context),
             mounts=mounts,
             hostname=self._sandboxes.host_name(pod),

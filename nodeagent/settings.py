@@ -32,6 +32,7 @@ class AgentSettings:
     user_namespaces: UserNamespaceMode = "auto"
     runtime: RuntimeName = "auto"
     pod_manifest_path: Path | None = None
+    unsafe_sysctls: tuple[str, ...] = ()
     runtime_handlers: tuple[Handler, ...] = ()
     shutdown_periods: tuple[Period, ...] = ()
     parallel_pulls: int = PARALLEL_PULLS

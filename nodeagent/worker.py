@@ -19,6 +19,7 @@ from typing import Protocol
 from flotilla.api.conditions import SHUTTING_DOWN
 from flotilla.api.mirrors import is_mirror
 from flotilla.api.objects import KubeObject, is_deleting, name_of, namespace_of, uid_of
+from nodeagent.admission import Refusal
 from nodeagent.assigned import (
     CONFIG_MAPS,
     ENDPOINT_SLICES,
@@ -43,7 +44,6 @@ from nodeagent.node_shutdown import (
 from nodeagent.pod_context import PodContext
 from nodeagent.pod_state import PodRecord, ResizeProblem, Stop
 from nodeagent.pod_worker import PodWorker, until_released
-from nodeagent.pressure.ranking import REASON as EVICTED
 from nodeagent.restarts import retry_delay_s
 from nodeagent.room import resize_problem
 from nodeagent.service_sync import ServiceSync
@@ -94,7 +94,7 @@ class Worker:
         allocatable: Mapping[str, int],
         mirrors: Mirrors,
         static: StaticSource | None = None,
-        refusal: Callable[[KubeObject], str] = lambda pod: "",
+        refusal: Callable[[KubeObject], Refusal | None] = lambda pod: None,
     ) -> None:
         self.assignments = assignments
         self._mirrors, self._static = mirrors, static or NoStaticPods()
@@ -268,8 +268,8 @@ class Worker:
         worker = PodWorker(pod, self._context, record=record)
         if record is None and self._shutting_down:
             worker.refuse(SHUTTING_DOWN, REJECTED_MESSAGE)
-        if record is None and (why := self._refusal(pod)):
-            worker.refuse(EVICTED, why)
+        elif record is None and (refusal := self._refusal(pod)) is not None:
+            worker.refuse(refusal.reason, refusal.message)
         self._pods[uid] = worker
         self._group.create_task(self._work(uid, worker), name=f"pod {namespace_of(pod)}/{name_of(pod)}")
 

@@ -128,6 +128,8 @@ def _agent_parser() -> ArgumentParser:
     add(CRITICAL, default="0s", help="the part of it kept for critical pods")
     add(BY_PRIORITY, default="", help="times by priority instead: 0=20s,1000=5s")
     runtime = "OCI runtime of new containers (default: the faster one that is installed)"
+    sysctls = "sysctls beside the safe ones that pods may set: 'kernel.msg*,net.core.somaxconn'"
+    add("--allowed-unsafe-sysctls", default="", metavar="LIST", help=sysctls)
     handler = "program for pods of RuntimeClasses with this handler: 'runsc=/usr/bin/runsc --platform=ptrace'"
     add("--runtime-handler", action="append", default=[], metavar="NAME=PROGRAM", help=handler)
     add("--runtime", choices=("auto", "crun", "runc"), default="auto", help=runtime)
@@ -197,6 +199,7 @@ def _run_agent(options: Namespace) -> None:
             runtime=options.runtime,
             pod_manifest_path=options.pod_manifest_path,
             shutdown_periods=periods,
+            unsafe_sysctls=_read_sysctls(options.allowed_unsafe_sysctls),
             runtime_handlers=read_handlers(options.runtime_handler),
             parallel_pulls=options.max_parallel_image_pulls,
             reserves=reserves,
@@ -209,6 +212,18 @@ def _run_agent(options: Namespace) -> None:
             ),
         )
     )
+
+
+def _read_sysctls(text: str) -> tuple[str, ...]:
+    """The patterns of a list. Raises CommandError."""
+    from nodeagent.admission import check_sysctl_patterns
+
+    patterns = tuple(filter(None, (part.strip() for part in text.split(","))))
+    try:
+        check_sysctl_patterns(patterns)
+    except ValueError as error:
+        raise CommandError(f"--allowed-unsafe-sysctls: {error}") from error
+    return patterns
 
 
 def _dns_parser() -> ArgumentParser:

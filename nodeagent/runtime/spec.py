@@ -17,6 +17,7 @@ from flotilla.api.objects import KubeObject
 from nodeagent.expansion import expand
 from nodeagent.isolation.ranges import PodUsers
 from nodeagent.runtime.errors import ContainerConfigError
+from nodeagent.runtime.sysctls import dotted
 from nodeagent.runtime.users import User
 
 OCI_VERSION = "1.0.2"
@@ -87,6 +88,7 @@ class BundleRequest:
     process_namespace: Path | None = None
     devices: Sequence[Device] = field(default=())
     users: PodUsers | None = None
+    apparmor: str = ""
 
 
 def security_context(part: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -135,7 +137,7 @@ def process_of(request: BundleRequest) -> KubeObject:
     user: KubeObject = {"uid": request.user.uid, "gid": request.user.gid}
     if request.user.additional_gids:
         user["additionalGids"] = list(request.user.additional_gids)
-    return {
+    process: KubeObject = {
         "terminal": bool(request.container.get("tty")),
         "user": user,
         "args": arguments_of(request.container, request.image, environment),
@@ -145,6 +147,7 @@ def process_of(request: BundleRequest) -> KubeObject:
         "noNewPrivileges": request.no_new_privileges,
         "oomScoreAdj": request.oom_score_adjust,
     }
+    return process | {"apparmorProfile": request.apparmor} if request.apparmor else process
 
 
 def _environment(request: BundleRequest, environment: Mapping[str, str]) -> list[str]:
@@ -218,7 +221,7 @@ def _linux(request: BundleRequest) -> KubeObject:
         linux["seccomp"] = request.seccomp
     sysctls = security_context(request.pod["spec"]).get("sysctls") or ()
     if sysctls:
-        linux["sysctl"] = {each["name"]: each["value"] for each in sysctls}
+        linux["sysctl"] = {dotted(each["name"]): each["value"] for each in sysctls}
     propagations = {_PROPAGATION.get(mount.propagation) for mount in request.mounts}
     if found := [each for each in ("rshared", "rslave") if each in propagations]:
         # What is mounted in the container reaches the node only from mounts that were never made slaves.

@@ -15,6 +15,7 @@ from nodeagent.runtime.errors import ContainerConfigError
 from nodeagent.runtime.image_files import read_image_file
 
 _LIMIT_BYTES = 1 << 20
+_IMAGE_IS_ROOT = "container has runAsNonRoot and image will run as root"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +83,13 @@ def _group_id(groups: Sequence[_Group], name: str) -> int:
     raise ContainerConfigError(f"unable to find group {name}: no matching entries in the image's group file")
 
 
-def resolve_user(rootfs: Path, image_user: str, pod_context: Mapping[str, Any], context: Mapping[str, Any]) -> User:
+def resolve_user(
+    rootfs: Path, image_user: str, pod_context: Mapping[str, Any], context: Mapping[str, Any], *, whose: str = ""
+) -> User:
     """The user of a container: its security context, else its pod's, else the image's (``user[:group]``).
 
-    Raises ContainerConfigError for unknown names, and for root where ``runAsNonRoot`` is set.
+    ``whose`` names pod and container in messages. Raises ContainerConfigError for unknown names, and for root where
+    ``runAsNonRoot`` is set.
     """
     merged = {**pod_context, **{key: value for key, value in context.items() if value is not None}}
     accounts, groups = _accounts(rootfs), _groups(rootfs)
@@ -97,7 +101,9 @@ def resolve_user(rootfs: Path, image_user: str, pod_context: Mapping[str, Any], 
     if merged.get("runAsGroup") is not None:
         gid = int(merged["runAsGroup"])
     if merged.get("runAsNonRoot") and account.uid == 0:
-        raise ContainerConfigError("container has runAsNonRoot and would run as root")
+        asked = merged.get("runAsUser") is not None
+        why = "container's runAsUser breaks non-root policy" if asked else _IMAGE_IS_ROOT
+        raise ContainerConfigError(f"{why} ({whose})" if whose else why)
     return User(account.uid, gid, _additional(pod_context, account, groups, gid), account.home)
 
 

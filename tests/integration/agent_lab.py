@@ -17,7 +17,7 @@ from typing import Any, cast
 
 from flotilla.api.objects import KubeObject
 from nodeagent.cgroups import PodCgroups, detect
-from nodeagent.container_starter import ContainerStarter, NodeFacts
+from nodeagent.container_starter import ContainerStarter, EnvironmentSource, NodeFacts
 from nodeagent.image_pulls import Images
 from nodeagent.images.auth import RegistryAuth
 from nodeagent.images.image import Image, ImageConfig, ImagePullError
@@ -154,10 +154,11 @@ class Node:
         images: Images | None = None,
         objects: VolumeObjects | None = None,
         runtime: RuntimeName = RUNTIME,
+        environment: EnvironmentSource | None = None,
     ) -> None:
         run_dir, data_dir = directory / "run", directory / "data"
         data_dir.mkdir(exist_ok=True)
-        self.reports = Reports()
+        self.data_dir, self.reports = data_dir, Reports()
         runtimes = find_runtimes(cgroups.layout, run_dir, wanted=runtime, directories=(directory,))
         self.containers = Containers(run_dir, runtimes=runtimes, cgroups=cgroups, conmon="/usr/bin/conmon")
         self.containers.open()
@@ -178,7 +179,7 @@ class Node:
             cgroups=cgroups,
             sandboxes=sandboxes,
             objects=objects or NoObjects(),
-            environment=lambda pod, container: [],
+            environment=environment or (lambda pod, container: []),
             node=NodeFacts("127.0.0.1", 1 << 30, swap_accounting=False, seccomp=data_dir),
             executor=executor,
             events=self.reports.event,

@@ -17,7 +17,7 @@ _SPEC_FIELDS = (
 )
 _AFFINITIES = ("podAffinity", "podAntiAffinity")
 _CONTAINER_FIELDS = ("volumeDevices",)
-_SECURITY_FIELDS = ("seLinuxOptions", "windowsOptions", "appArmorProfile")
+_SECURITY_FIELDS = ("seLinuxOptions", "windowsOptions")
 
 
 _NO_SUCH_SOURCE = "this version of Flotilla can't read variables from files; the container will not start"
