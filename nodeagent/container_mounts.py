@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from flotilla.api.objects import KubeObject
 from nodeagent.expansion import expand, unset_variables
 from nodeagent.runtime.errors import ContainerConfigError
 from nodeagent.runtime.spec import SHARED_MEMORY, Mount
@@ -28,20 +29,17 @@ def volume_mounts(
     binds: ContainerBinds,
 ) -> list[Mount]:
     """The container's ``volumeMounts``, taken from ``binds``. Raises ContainerConfigError, OSError."""
-    sources = {volume["name"]: volume for volume in pod["spec"].get("volumes") or ()}
     mounts: list[Mount] = []
     for each in container.get("volumeMounts") or ():
         name = each["name"]
         if name not in volumes:
             raise ContainerConfigError(f'volume "{name}" of container "{container["name"]}" is not available')
-        volume = sources.get(name, {})
-        fixed = any(kind in volume for kind in _READONLY_SOURCES)
-        fixed = fixed or bool((volume.get("persistentVolumeClaim") or {}).get("readOnly"))
+        volume = _volume_of(pod, name)
         below = each.get("subPath") or _expanded(each.get("subPathExpr") or "", environment)
         propagation = each.get("mountPropagation") or "None"
         require_propagating(volumes[name], propagation)
         of_image = "image" in volume
-        readonly = bool(each.get("readOnly")) or fixed
+        readonly = _is_readonly(each, volume)
         try:
             source = _place(each, volumes[name], binds, subpath=below, of_image=of_image)
         except (VolumeError, OSError) as error:
@@ -52,6 +50,30 @@ def volume_mounts(
         kept = (*binds.kept(source), *(("noexec",) if of_image else ()))
         mounts.append(Mount(source, each["mountPath"], readonly, propagation, kept))
     return mounts
+
+
+def mount_statuses(pod: Mapping[str, Any], container: Mapping[str, Any]) -> list[KubeObject]:
+    """``volumeMounts`` of a container's status: how each of its volumes is mounted."""
+    statuses = []
+    for each in container.get("volumeMounts") or ():
+        volume = _volume_of(pod, each["name"])
+        status: KubeObject = {"name": each["name"], "mountPath": each["mountPath"]}
+        if _is_readonly(each, volume):
+            whole = "image" in volume or (each.get("recursiveReadOnly") or "Disabled") != "Disabled"
+            status |= {"readOnly": True, "recursiveReadOnly": "Enabled" if whole else "Disabled"}
+        statuses.append(status)
+    return statuses
+
+
+def _volume_of(pod: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found: Iterator[Mapping[str, Any]] = (each for each in pod["spec"].get("volumes") or () if each["name"] == name)
+    return next(found, {})
+
+
+def _is_readonly(mount: Mapping[str, Any], volume: Mapping[str, Any]) -> bool:
+    fixed = any(kind in volume for kind in _READONLY_SOURCES)
+    claimed = bool((volume.get("persistentVolumeClaim") or {}).get("readOnly"))
+    return bool(mount.get("readOnly")) or fixed or claimed
 
 
 def _place(mount: Mapping[str, Any], volume: Path, binds: ContainerBinds, *, subpath: str, of_image: bool) -> Path:

@@ -15,6 +15,7 @@ from typing import Any
 from flotilla.api.conditions import get_condition, set_condition
 from flotilla.api.objects import KubeObject, format_time
 from flotilla.api.workloads import qos_class
+from nodeagent.container_mounts import mount_statuses
 from nodeagent.lifecycle import (
     ephemeral_containers,
     finished,
@@ -145,6 +146,8 @@ def _container_status(
     }
     if run is not None and (run.process is not None or run.ended is not None):
         status["containerID"] = f"{node.runtime}://{run.id}"
+        if mounts := mount_statuses(pod, container):
+            status["volumeMounts"] = mounts
     if run is not None and run.live and any(run.resources.values()):
         status["resources"] = {part: amounts for part, amounts in run.resources.items() if amounts}
         if run.resources.get("requests"):

@@ -164,6 +164,9 @@ async def test_what_is_mounted_below_a_volume(bench: Bench, recursive: str, host
     tried = await shell(node, worker, "touch /v/f; touch /v/below/f; ls /v/below")
     assert "touch: /v/f: Read-only file system" in tried
     assert ("touch: /v/below/f: Read-only file system" in tried) == (recursive != "Disabled")
+    (status,) = main_status(worker)["volumeMounts"]
+    expected = "Disabled" if recursive == "Disabled" else "Enabled"
+    assert status == {"name": "host", "mountPath": "/v", "readOnly": True, "recursiveReadOnly": expected}
     assert os.listdir(top / "below") == ([] if recursive != "Disabled" else ["f"])
 
 

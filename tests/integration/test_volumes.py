@@ -146,6 +146,33 @@ def test_updates_arrive(lab: Lab) -> None:
     assert {name: (paths["config"] / name).read_text() for name in ("color", "size")} == {"color": "blue", "size": "2"}
 
 
+def test_optional_sources_come_and_go(lab: Lab) -> None:
+    """What a projected volume may lack appears with the next update and vanishes with its object, item by item."""
+    item = {"key": "a", "path": "deep/a", "mode": 0o400}
+    sources = [
+        {"configMap": {"name": "later", "items": [item], "optional": True}},
+        {"secret": {"name": "hidden", "optional": True}},
+        {"configMap": {"name": "settings"}},
+    ]
+    volume = {"name": "all", "projected": {"sources": sources, "defaultMode": 0o440}}
+    path = lab.prepare(volume)["all"]
+
+    def files() -> dict[str, int]:
+        found = {each for each in path.rglob("*") if each.is_file() and ".." not in str(each.relative_to(path))}
+        return {str(each.relative_to(path)): stat.S_IMODE(each.stat().st_mode) for each in found}
+
+    assert files() == {"color": 0o440}
+    lab.objects.config_maps["later"] = {"a": "1", "b": "2"}
+    lab.objects.secrets["hidden"] = {"key": b"x"}
+    lab.volumes.update(pod(volume), lab.objects)
+    assert set(os.listdir(path)) >= {"deep", "key", "color"}
+    assert stat.S_IMODE((path / "deep" / "a").stat().st_mode) == 0o400
+    assert stat.S_IMODE((path / "key").stat().st_mode) == 0o440
+    del lab.objects.config_maps["later"], lab.objects.secrets["hidden"]
+    lab.volumes.update(pod(volume), lab.objects)
+    assert files() == {"color": 0o440}
+
+
 def test_labels_update_too(lab: Lab) -> None:
     """Downward API files follow the pod's labels."""
     item = {"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}}
