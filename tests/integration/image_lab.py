@@ -33,6 +33,16 @@ def entry(name: str, content: bytes | None = b"", **fields: Any) -> tuple[tarfil
     return member, content or b""
 
 
+def symlink(name: str, target: str) -> tuple[tarfile.TarInfo, bytes]:
+    """A symbolic link."""
+    return entry(name, b"", type=tarfile.SYMTYPE, linkname=target)
+
+
+def hard_link(name: str, target: str) -> tuple[tarfile.TarInfo, bytes]:
+    """A hard link."""
+    return entry(name, b"", type=tarfile.LNKTYPE, linkname=target)
+
+
 def layer(*entries: tuple[tarfile.TarInfo, bytes]) -> bytes:
     """An uncompressed layer."""
     file = io.BytesIO()

@@ -88,9 +88,9 @@ async def test_password_and_ca(known: RealRegistry, store: ImageStore, tmp_path:
 async def test_unknown_ca(registry: RealRegistry, store: ImageStore, tmp_path: Path) -> None:
     """A registry whose certificate no known CA has signed is refused, where one is expected."""
     name = registry.push("team/app:v1", image(b"1"))
-    with trusted(registry, ca=False):
-        with pytest.raises(ImagePullError, match="certificate signed by unknown authority") as refusal:
-            await store.ensure(name, policy="IfNotPresent", auths=[auth(registry)])
+    unknown = pytest.raises(ImagePullError, match="certificate signed by unknown authority")
+    with trusted(registry, ca=False), unknown as refusal:
+        await store.ensure(name, policy="IfNotPresent", auths=[auth(registry)])
     assert refusal.value.reason == "ErrImagePull"
 
 

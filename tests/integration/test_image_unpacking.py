@@ -21,7 +21,7 @@ from nodeagent.images.layers import LayerBlob, LayerLimits, LayerStore, UnpackEr
 from nodeagent.images.rootfs import mount_rootfs, unmount_rootfs
 from nodeagent.images.scratch import Scratch
 from nodeagent.images.store import ImageStore
-from tests.integration.image_lab import entry, layer, make_image, write_archive
+from tests.integration.image_lab import entry, hard_link, layer, make_image, symlink, write_archive
 
 pytestmark = pytest.mark.root
 
@@ -65,14 +65,6 @@ def layers(tmp_path: Path) -> Iterator[Layers]:
     made = Layers(tmp_path / "images")
     yield made
     made.unmount()
-
-
-def symlink(name: str, target: str) -> tuple[tarfile.TarInfo, bytes]:
-    return entry(name, b"", type=tarfile.SYMTYPE, linkname=target)
-
-
-def hard_link(name: str, target: str) -> tuple[tarfile.TarInfo, bytes]:
-    return entry(name, b"", type=tarfile.LNKTYPE, linkname=target)
 
 
 def device(name: str, kind: bytes, major: int, minor: int) -> tuple[tarfile.TarInfo, bytes]:
