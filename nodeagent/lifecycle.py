@@ -16,7 +16,7 @@ from typing import Any
 from flotilla.api.objects import KubeObject
 from nodeagent.pod_state import ContainerState, PodState, Stop
 
-MINIMUM_STOP_S = 1.0
+FAILED_HOOK = "FailedPostStartHook"
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +222,7 @@ def _step(
     run = state.record.run
     if state.live and run is not None:
         if state.unhealthy:
-            return StopContainer(name, _probe_grace(pod, container), state.unhealthy), None
+            return StopContainer(name, _probe_grace(pod, container, state), state.unhealthy), None
         if run.image != container["image"]:
             message = f"Container {name} definition changed, will be restarted"
             return StopContainer(name, grace_s(pod), message), None
@@ -267,12 +267,11 @@ def _resize(
     return ResizeContainer(container["name"]), None
 
 
-def _probe_grace(pod: Mapping[str, Any], container: Mapping[str, Any]) -> float:
-    for kind in ("livenessProbe", "startupProbe"):
-        asked = (container.get(kind) or {}).get("terminationGracePeriodSeconds")
-        if asked is not None:
-            return float(asked)
-    return grace_s(pod)
+def _probe_grace(pod: Mapping[str, Any], container: Mapping[str, Any], state: ContainerState) -> float:
+    """The time of the probe that has failed: a container that has not started is watched by its startup probe only."""
+    kind = "livenessProbe" if state.record.started else "startupProbe"
+    asked = (container.get(kind) or {}).get("terminationGracePeriodSeconds")
+    return grace_s(pod) if asked is None or state.unhealthy == FAILED_HOOK else float(asked)
 
 
 def _wind_down(pod: Mapping[str, Any], state: PodState, *, grace: float, message: str) -> Decision:

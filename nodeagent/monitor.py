@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from nodeagent.handlers import Outcome, Target
+from nodeagent.lifecycle import FAILED_HOOK
 from nodeagent.probes import probe_forever
 
 logger = logging.getLogger(__name__)
@@ -61,8 +62,8 @@ class Monitor:
             return True
         outcome = await self.target.perform(hook, timeout_s=HOOK_TIMEOUT_S)
         if not outcome.success:
-            self.reports.event("Warning", "FailedPostStartHook", f"PostStartHook failed: {outcome.message}")
-            self.reports.unhealthy("FailedPostStartHook")
+            self.reports.event("Warning", FAILED_HOOK, f"PostStartHook failed: {outcome.message}")
+            self.reports.unhealthy(FAILED_HOOK)
         return outcome.success
 
     async def _startup(self) -> bool:

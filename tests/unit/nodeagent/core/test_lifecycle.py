@@ -260,3 +260,20 @@ def test_a_containers_own_restart_policy(own: KubeObject, pods: str, code: int, 
     pod["spec"]["containers"][0] |= own
     decision = decide(pod, state_of(a=over(code), b=live()), NOW)
     assert decision.actions == ((StartContainer("a"),) if again else ())
+
+
+@pytest.mark.parametrize(
+    ("started", "unhealthy", "grace"),
+    [(True, "failed liveness probe", 3.0), (False, "failed startup probe", 7.0), (False, "FailedPostStartHook", 20.0)],
+)
+def test_the_probe_that_failed_says_how_long_the_end_may_take(started: bool, unhealthy: str, grace: float) -> None:
+    """Each of two probes has a time of its own; a failed hook has the pod's."""
+    pod = pod_of("a", terminationGracePeriodSeconds=20)
+    pod["spec"]["containers"][0] |= {
+        "livenessProbe": {"terminationGracePeriodSeconds": 3},
+        "startupProbe": {"terminationGracePeriodSeconds": 7},
+    }
+    state = live(unhealthy=unhealthy)
+    state.record = replace(state.record, started=started)
+    (action,) = decide(pod, state_of(a=state), NOW).actions
+    assert action == StopContainer("a", grace, unhealthy)
