@@ -9,7 +9,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from cryptography.x509.oid import NameOID
 
 from tests.integration.image_lab import ImageBlobs, write_archive
 
+Enter = Callable[..., list[str]]
 USER = "ann"
 PASSWORD = "correct-horse"  # noqa: S105
 # The password by bcrypt, as htpasswd(1) writes it.
@@ -37,6 +38,7 @@ class RealRegistry:
     address: str
     directory: Path
     secure: bool
+    enter: Enter
 
     def push(self, name: str, image: ImageBlobs, *, flags: tuple[str, ...] = ()) -> str:
         """Store ``image`` as ``name`` (``repository:tag``); returns the whole reference."""
@@ -87,12 +89,17 @@ class RealRegistry:
             source,
             f"docker://{self.address}/{name}",
         ]
-        subprocess.run(command, check=True)
+        subprocess.run(self.enter(*command), check=True)
 
 
 @contextmanager
-def running_registry(directory: Path, *, secure: bool = True, storage: Path | None = None) -> Iterator[RealRegistry]:
-    """A registry in ``directory``: with TLS and a password, or plain and open to all. It ends with the block."""
+def running_registry(
+    directory: Path, *, secure: bool = True, storage: Path | None = None, enter: Enter = lambda *command: [*command]
+) -> Iterator[RealRegistry]:
+    """A registry in ``directory``: with TLS and a password, or plain and open to all. It ends with the block.
+
+    ``enter`` makes a command one that runs in another network namespace.
+    """
     directory.mkdir(exist_ok=True)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -111,11 +118,11 @@ def running_registry(directory: Path, *, secure: bool = True, storage: Path | No
     configuration.append(f"http: {{addr: '{address}'{tls}}}")
     (directory / "config.yml").write_text("\n".join(configuration))
     with (directory / "log").open("wb") as log:
-        command = ["docker-registry", "serve", str(directory / "config.yml")]
+        command = enter("docker-registry", "serve", str(directory / "config.yml"))
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
-        _await_port(address, process)
-        yield RealRegistry(address, directory, secure)
+        _await_service(directory / "log", process)
+        yield RealRegistry(address, directory, secure, enter)
     finally:
         process.terminate()
         process.wait()
@@ -137,13 +144,9 @@ def trusted(registry: RealRegistry, *, ca: bool = True) -> Iterator[None]:
             parent.rmdir()
 
 
-def _await_port(address: str, process: subprocess.Popen[bytes]) -> None:
-    host, _, port = address.partition(":")
+def _await_service(log: Path, process: subprocess.Popen[bytes]) -> None:
     deadline_s = time.monotonic() + _DEADLINE_S
-    while True:
-        with socket.socket() as probe:
-            if probe.connect_ex((host, int(port))) == 0:
-                return
+    while "listening on" not in log.read_text():
         assert process.poll() is None, "docker-registry ended"
         assert time.monotonic() < deadline_s, "docker-registry does not listen"
         time.sleep(0.01)
