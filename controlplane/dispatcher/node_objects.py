@@ -3,7 +3,7 @@
 The agent owns capacity, node info, addresses, images and its own conditions; labels that it reports win over older
 values, other labels, taints and annotations are the users'. ``Ready`` is the control plane's: an open session means
 True unless its agent says that it is not (its machine shuts down), and the node lifecycle controller says when there is
-none.
+none. Extended resources (``example.com/card``) are advertised in the capacity by whoever administers the node.
 """
 
 from __future__ import annotations
@@ -42,7 +42,11 @@ def apply_identity(node: KubeObject, reported: Mapping[str, Any], *, pod_cidr: s
 def apply_status(node: KubeObject, status: Mapping[str, Any], *, now: datetime) -> None:
     """Write what the agent reports of the node into its status in place, and whether it is ready."""
     target = node.setdefault("status", {})
+    advertised = extended_resources(target.get("capacity") or {})
     target.update({name: status[name] for name in AGENT_STATUS_FIELDS if name in status})
+    for name in ("capacity", "allocatable"):
+        if name in status:
+            target[name] = {**advertised, **status[name]}
     conditions = target.setdefault("conditions", [])
     ready: Mapping[str, Any] = {"type": "Ready", "status": "True", "reason": READY_REASON, "message": READY_MESSAGE}
     for condition in status.get("conditions") or ():
@@ -51,6 +55,17 @@ def apply_status(node: KubeObject, status: Mapping[str, Any], *, now: datetime) 
         elif (condition.get("status"), condition.get("reason")) == ("False", SHUTTING_DOWN):
             ready = condition
     _set(conditions, ready, now=now)
+
+
+def extended_resources(amounts: Mapping[str, str]) -> dict[str, str]:
+    """Those of a node's resources that its administrator advertises, by writing them into the capacity."""
+    return {name: amount for name, amount in amounts.items() if "/" in name and "kubernetes.io/" not in name}
+
+
+def lacks_extended(node: Mapping[str, Any]) -> bool:
+    """Whether pods can't be given yet, or still are given, what the capacity says of extended resources."""
+    status = node.get("status") or {}
+    return extended_resources(status.get("capacity") or {}) != extended_resources(status.get("allocatable") or {})
 
 
 def _set(conditions: list[KubeObject], condition: Mapping[str, Any], *, now: datetime) -> None:

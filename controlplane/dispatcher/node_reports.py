@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from controlplane.dispatcher.node_objects import apply_identity, apply_status
+from controlplane.dispatcher.node_objects import apply_identity, apply_status, lacks_extended
 from controlplane.dispatcher.persisting import persist
 from controlplane.dispatcher.statuses import MANAGER
 from controlplane.reconcile.clock import Clock
@@ -59,7 +59,7 @@ class NodeReports:
         entry = self._cache.get(NODES, "", self._node)
         if entry is not None and entry.revision != self._checked_revision:
             self._checked_revision = entry.revision
-            if not is_true(entry.obj, "Ready"):
+            if not is_true(entry.obj, "Ready") or lacks_extended(entry.obj):
                 self._pending.set()
 
     async def run(self) -> None:

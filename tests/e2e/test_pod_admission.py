@@ -1,4 +1,4 @@
-"""Pods that a node does not take, and pods of runtime classes, as a user of the API sees them."""
+"""What a node takes and gives: refusals, runtime classes and extended resources, as a user of the API sees them."""
 
 from __future__ import annotations
 
@@ -20,6 +20,18 @@ spec:
   terminationGracePeriodSeconds: 0
   {field}
   containers: [{{name: main, image: "flotilla.dev/sample:v1", command: [/bin/sleep, "1000"]}}]
+"""
+CARD = """
+apiVersion: v1
+kind: Pod
+metadata: {{name: {name}}}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers:
+  - name: main
+    image: flotilla.dev/sample:v1
+    command: [/bin/sleep, "1000"]
+    resources: {{limits: {{example.com/card: 1}}}}
 """
 CLASS = """
 apiVersion: node.k8s.io/v1
@@ -55,6 +67,22 @@ def test_what_a_node_can_not_do_is_said(scenario: Scenario) -> None:
         assert phase(scenario, "unknown") == "Pending"
     finally:
         scenario.kubectl("delete", "runtimeclass", *names.values())
+
+
+def test_extended_resources_are_counted(scenario: Scenario) -> None:
+    """What is advertised on a node can be requested, and no more than that."""
+    patch = "--type=json", "--subresource=status", "-p"
+    path = "/status/capacity/example.com~1card"
+    scenario.kubectl("patch", "node", "node-1", *patch, f'[{{"op":"add","path":"{path}","value":"1"}}]')
+    try:
+        until(lambda: scenario.cluster.get("node", "node-1")["status"]["allocatable"].get("example.com/card") == "1")
+        wanted = CARD.format(name="first") + "---" + CARD.format(name="second")
+        scenario.kubectl("apply", "-f", "-", stdin=wanted)
+        until(lambda: sorted((phase(scenario, "first"), phase(scenario, "second"))) == ["Pending", "Running"])
+        waiting = "first" if phase(scenario, "first") == "Pending" else "second"
+        until(lambda: "Insufficient example.com/card" in scenario.kubectl("describe", "pod", waiting), what="the event")
+    finally:
+        scenario.kubectl("patch", "node", "node-1", *patch, f'[{{"op":"remove","path":"{path}"}}]')
 
 
 def phase(scenario: Scenario, name: str) -> str:

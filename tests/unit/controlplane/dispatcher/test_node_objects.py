@@ -7,7 +7,7 @@ from ipaddress import IPv4Network
 
 import pytest
 
-from controlplane.dispatcher.node_objects import apply_identity, apply_status, new_node
+from controlplane.dispatcher.node_objects import apply_identity, apply_status, lacks_extended, new_node
 from controlplane.dispatcher.pod_networks import NetworksExhaustedError, pick_network
 from controlplane.dispatcher.pod_status import merged_status
 from flotilla.api.conditions import get_condition
@@ -58,6 +58,21 @@ def test_a_node_that_shuts_down_is_not_ready() -> None:
     assert (ready["status"], ready["reason"], ready["message"]) == ("False", "NodeShutdown", "node is shutting down")
     apply_status(node, {"conditions": []}, now=NOW)
     assert (get_condition(node, "Ready") or {})["status"] == "True"
+
+
+def test_advertised_resources_are_kept_and_given() -> None:
+    """What an administrator writes into the capacity outlives reports, and is what pods can have."""
+    reported = {"capacity": {"cpu": "2"}, "allocatable": {"cpu": "1"}}
+    node: KubeObject = {"metadata": {"name": "one"}, "status": {"capacity": {"cpu": "1", "example.com/card": "2"}}}
+    assert lacks_extended(node)
+    apply_status(node, reported, now=NOW)
+    assert node["status"]["capacity"] == {"cpu": "2", "example.com/card": "2"}
+    assert node["status"]["allocatable"] == {"cpu": "1", "example.com/card": "2"}
+    assert not lacks_extended(node)
+    del node["status"]["capacity"]["example.com/card"]
+    assert lacks_extended(node)
+    apply_status(node, reported, now=NOW)
+    assert node["status"]["allocatable"] == {"cpu": "1"}
 
 
 @pytest.mark.parametrize(
