@@ -72,7 +72,11 @@ class ImagePuller:
         finally:
             getting.cancel()
         if image.pulled is None:
-            tell("Normal", "Pulled", f'Container image "{reference}" already present on machine')
+            tell(
+                "Normal",
+                "Pulled",
+                f'Container image "{reference}" already present on machine and can be accessed by the pod',
+            )
             return image
         if not announced:
             announce()

@@ -20,6 +20,7 @@ _REFERENCE = "org.opencontainers.image.ref.name"
 _STORED = "flotilla.dev/stored-unix-s"
 _SOURCE = "flotilla.dev/source-digest"
 _PINNED = "flotilla.dev/pinned"
+_ACCESS = "flotilla.dev/access"
 _MANIFEST_LIMIT_BYTES = 16 << 20
 
 
@@ -36,7 +37,8 @@ class IndexEntry:
     """One manifest in the index. ``reference`` is empty once every name has moved to another image.
 
     ``source_digest`` is what the registry has the name stand for, an index of several architectures maybe; empty where
-    the image came from no registry. A ``pinned`` image is never collected to make room.
+    the image came from no registry. A ``pinned`` image is never collected to make room. ``access`` has fingerprints of
+    the credentials that the registry wants for it; empty where it is for everybody.
     """
 
     digest: str
@@ -46,6 +48,7 @@ class IndexEntry:
     stored_unix_s: float
     source_digest: str = ""
     pinned: bool = False
+    access: tuple[str, ...] = ()
 
     def descriptor(self) -> dict[str, Any]:
         annotations = {_STORED: repr(self.stored_unix_s)}
@@ -55,6 +58,8 @@ class IndexEntry:
             annotations[_SOURCE] = self.source_digest
         if self.pinned:
             annotations[_PINNED] = "true"
+        if self.access:
+            annotations[_ACCESS] = " ".join(self.access)
         return {
             "mediaType": self.media_type,
             "digest": self.digest,
@@ -73,6 +78,7 @@ def _entry(descriptor: dict[str, Any]) -> IndexEntry:
         stored_unix_s=float(annotations.get(_STORED, 0)),
         source_digest=annotations.get(_SOURCE, ""),
         pinned=annotations.get(_PINNED) == "true",
+        access=tuple(annotations.get(_ACCESS, "").split()),
     )
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from nodeagent.images.access import Access
 from nodeagent.images.archive import ArchiveError, list_archive
 from nodeagent.images.auth import RegistryAuth, matching_auths, registry_auths
 from nodeagent.images.garbage import Conditions, Reclaimed, StoredImage, Sweeper, eviction_order
@@ -80,6 +81,7 @@ class ImageStore:
         self.layout = Layout(root)
         self.scratch = Scratch(root)
         self._uses = Uses(root)
+        self._access = Access(root)
         self._layers = LayerStore(root, self.scratch, limits=limits or LayerLimits())
         self.skopeo = Skopeo(self.layout.blobs, insecure_registries=insecure_registries, timeout_s=pull_timeout_s)
         self._sweeper = Sweeper(self.layout, self._layers, self.scratch, self._uses, manifests=self._manifests)
@@ -87,7 +89,7 @@ class ImageStore:
         self._flights: dict[str, _Flight] = {}
         self._threads = ThreadPoolExecutor(parallel_pulls, thread_name_prefix="image-pull")
         root.mkdir(mode=0o711, parents=True, exist_ok=True)
-        for part in (self.layout, self._layers, self.scratch, self._uses):
+        for part in (self.layout, self._layers, self.scratch, self._uses, self._access):
             part.create()
 
     # ---- having images ----
@@ -101,7 +103,7 @@ class ImageStore:
         parsed = _parsed(reference)
         self._uses.need(str(parsed))
         while True:
-            if policy != "Always" and (present := self.find(reference)):
+            if policy != "Always" and (present := self.find(reference)) and self._allows(parsed, auths):
                 return present
             flight = self._flights.get(str(parsed))
             if flight is None:
@@ -112,10 +114,14 @@ class ImageStore:
             await asyncio.wait((flight.task,))
 
     def pull(self, reference: str, *, policy: PullPolicy = "Always", auths: Sequence[RegistryAuth] = ()) -> Image:
-        """The image, pulled first if ``policy`` asks for it, for no pod in particular. Raises ImagePullError."""
+        """The image, pulled first if ``policy`` asks for it, for all pods of the node. Raises ImagePullError."""
         parsed = _parsed(reference)
         present = self.find(reference) if policy != "Always" else None
-        return present or self._pull(parsed, policy, auths, time.monotonic())
+        image = present or self._pull(parsed, policy, auths, time.monotonic())
+        self.layout.edit(
+            lambda before: [replace(entry, access=()) if entry.reference == str(parsed) else entry for entry in before]
+        )
+        return image
 
     def find(self, reference: str) -> Image | None:
         """The image of that name if it is present and whole. Raises :class:`InvalidReferenceError`."""
@@ -256,10 +262,13 @@ class ImageStore:
     def _pull(self, reference: Reference, policy: PullPolicy, auths: Sequence[RegistryAuth], asked_s: float) -> Image:
         began_s = time.monotonic()
         try:
-            if policy != "Always" and (image := self._mended(reference)):
+            if policy != "Always" and self._allows(reference, auths) and (image := self._mended(reference)):
                 return image
             if policy == "Never":
-                message = f'Container image "{reference}" is not present with pull policy of Never'
+                missing = (
+                    "not present" if self._allows(reference, auths) else "present, but not for this pod's secrets,"
+                )
+                message = f'Container image "{reference}" is {missing} with pull policy of Never'
                 raise ImagePullError("ErrImageNeverPull", message)
             with self.scratch.open("pull") as directory:
                 entry = self._obtain(reference, auths, directory)
@@ -291,11 +300,13 @@ class ImageStore:
     def _obtain(self, reference: Reference, auths: Sequence[RegistryAuth], directory: Path) -> IndexEntry:
         """The index's entry of what the registry has under that name now; nothing is fetched that is there."""
         auth, source_digest = self._resolve(reference, auths, directory)
+        access = self._access.after_pull(self._named(reference), source_digest, auth)
         known = [entry for entry in self.layout.index() if source_digest in (entry.source_digest, entry.digest)]
         if known and self._image(known[0]):
             try:
                 with self.entering():
-                    return self._enter(known[0], [reference], source_digest=source_digest)
+                    entry = replace(known[0], source_digest=source_digest, access=access)
+                    return self._enter(entry, [reference])
             except _CONTENT_ERRORS:
                 logger.warning("image_fetched_again", extra={"image": str(reference)})
         for attempt in (1, 2):
@@ -303,7 +314,7 @@ class ImageStore:
             self.skopeo.pull(reference.at(source_digest), target, auth=auth)
             try:
                 with self.entering():
-                    return self._take_in(target, [reference], source_digest=source_digest)
+                    return self._take_in(target, [reference], source_digest=source_digest, access=access)
             except (MissingBlobError, UnpackError) as error:
                 # A blob that was there before has been collected since, or is not what it was: now it is fetched.
                 curable = isinstance(error, MissingBlobError) or error.damaged
@@ -333,14 +344,20 @@ class ImageStore:
         raise refusal
 
     def _take_in(
-        self, layout: Path, names: Sequence[Reference], *, source_digest: str = "", pinned: bool = False
+        self,
+        layout: Path,
+        names: Sequence[Reference],
+        *,
+        source_digest: str = "",
+        access: tuple[str, ...] = (),
+        pinned: bool = False,
     ) -> IndexEntry:
         """Unpack the one image of a fresh layout and enter it into the index under ``names``."""
         descriptor = Layout(layout).index()[0]
         fresh = IndexEntry(descriptor.digest, descriptor.size_bytes, descriptor.media_type, "", time.time())
-        return self._enter(replace(fresh, pinned=pinned), names, source_digest=source_digest)
+        return self._enter(replace(fresh, source_digest=source_digest, access=access, pinned=pinned), names)
 
-    def _enter(self, entry: IndexEntry, names: Sequence[Reference], *, source_digest: str) -> IndexEntry:
+    def _enter(self, entry: IndexEntry, names: Sequence[Reference]) -> IndexEntry:
         """Give the image ``names``, its blobs complete and its layers unpacked."""
         manifest = self._verified(entry.digest)
         for digest in manifest.blob_digests():
@@ -351,7 +368,7 @@ class ImageStore:
         except UnpackError:
             self._distrust(manifest)
             raise
-        entries = [replace(entry, reference=str(name), source_digest=source_digest) for name in names]
+        entries = [replace(entry, reference=str(name)) for name in names]
         self.layout.edit(lambda before: with_names(before, entries))
         return entries[0]
 
@@ -381,6 +398,11 @@ class ImageStore:
             or self._verified(image.digest).config_digest.startswith(f"sha256:{prefix}")
         ]
         return list(found[0].entries) if len(found) == 1 else []
+
+    def _allows(self, reference: Reference, auths: Sequence[RegistryAuth]) -> bool:
+        """Whether a pod with these credentials may use the image if it is here."""
+        entry = self._named(reference)
+        return entry is None or self._access.allows(entry, reference, auths)
 
     def _paths(self, manifest: StoredManifest) -> tuple[Path, ...]:
         return self._layers.paths([layer.diff_id for layer in manifest.layers])

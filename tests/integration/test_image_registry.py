@@ -122,7 +122,7 @@ async def test_architectures(known: RealRegistry, store: ImageStore) -> None:
     index = found.name_by_digest(name)
     assert not index.endswith(found.digest)
     for same in (index, f"{known.address}/many@{found.digest}"):
-        assert (await store.ensure(same, policy="Never")).id == found.id
+        assert (await store.ensure(same, policy="Never", auths=[auth(known)])).id == found.id
     foreign = known.push_index("foreign:v1", {other: image(b"foreign")})
     with pytest.raises(ImagePullError, match=f"no image found in .* for architecture {own}"):
         await store.ensure(foreign, policy="IfNotPresent", auths=[auth(known)])
@@ -133,7 +133,8 @@ async def test_docker_manifests(known: RealRegistry, store: ImageStore) -> None:
     name = known.push("docker:v1", image(b"docker"), flags=("--format", "v2s2"))
     found = await store.ensure(name, policy="IfNotPresent", auths=[auth(known)])
     assert known.blob(found.name_by_digest(name).partition("@")[2]).exists()
-    assert (await store.ensure(found.name_by_digest(name), policy="Never")).id == found.id
+    by_digest = await store.ensure(found.name_by_digest(name), policy="Never", auths=[auth(known)])
+    assert by_digest.id == found.id
 
 
 async def test_mirror_that_is_plain(registry: RealRegistry, store: ImageStore, tmp_path: Path) -> None:
@@ -165,6 +166,25 @@ async def test_damage_in_the_registry(known: RealRegistry, store: ImageStore, tm
         assert refusal.value.reason == "ErrImagePull"
     assert store.images() == []
     assert list((tmp_path / "images/layers").iterdir()) == []
+
+
+async def test_private_images_of_others(known: RealRegistry, store: ImageStore) -> None:
+    """What one pod's secret has pulled, another pod gets only with a secret that the registry accepts as well."""
+    private, public = known.push("tenants/private:v1", image(b"1")), known.push("tenants/other:v1", image(b"1"))
+    await store.ensure(private, policy="IfNotPresent", auths=[auth(known)])
+    asked = known.requests("/tenants/private/")
+    assert (await store.ensure(private, policy="IfNotPresent", auths=[auth(known)])).pulled is None
+    assert known.requests("/tenants/private/") == asked
+    for auths in ([], [auth(known, "wrong")]):
+        with pytest.raises(ImagePullError, match=r"authentication required|unauthorized"):
+            await store.ensure(private, policy="IfNotPresent", auths=auths)
+        with pytest.raises(ImagePullError, match="present, but not for this pod's secrets") as refusal:
+            await store.ensure(private, policy="Never", auths=auths)
+        assert refusal.value.reason == "ErrImageNeverPull"
+    found = await asyncio.to_thread(store.pull, public, auths=[auth(known)])
+    assert (await store.ensure(public, policy="Never")).id == found.id
+    with pytest.raises(ImagePullError, match="not for this pod's secrets"):
+        await store.ensure(f"{known.address}/tenants/private@{found.digest}", policy="Never")
 
 
 async def test_many_at_once(known: RealRegistry, store: ImageStore) -> None:
