@@ -6,8 +6,8 @@ buries the dead by itself where SIGCHLD is ignored. What containers see of it gi
 system, no capabilities, a user of its own and two system calls.
 
 Only a process without threads can enter the namespace of a pod's users, so this is neither done by the agent nor with
-more of Python than it takes. Arguments: the pins of the pod's user and network namespace, empty for the node's. Prints
-the pid.
+more of Python than it takes. Arguments: the pins of the pod's user and network namespace, empty for the node's, and the
+file for pid and start time; it is written here, so that an agent that dies meanwhile loses no process.
 """
 
 from __future__ import annotations
@@ -112,9 +112,11 @@ def _become_program(machine: str) -> None:
     os.execve("/pause", ["pause"], {})
 
 
-def main(users: str, network: str) -> None:
-    """Make the namespaces and the process, and print its pid. Raises OSError."""
+def main(users: str, network: str, note: str) -> None:
+    """Make the namespaces and the process, and note which it is. Raises OSError."""
     machine = platform.machine()
+    noting = os.open(note, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    processes = os.open("/proc", os.O_PATH | os.O_CLOEXEC)
     try:
         with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:  # noqa: PTH123
             file.write(_OOM_SCORE)
@@ -133,11 +135,13 @@ def main(users: str, network: str) -> None:
     pid = os.fork()
     if pid == 0:
         _become_program(machine)
-    os.write(1, str(pid).encode())
+    status = os.open(f"{pid}/stat", os.O_RDONLY | os.O_CLOEXEC, dir_fd=processes)
+    started = os.read(status, 4096).rpartition(b")")[2].split()[19]
+    os.write(noting, b"%d %s" % (pid, started))
 
 
 if __name__ == "__main__":
     try:
-        main(*sys.argv[1:3])
+        main(*sys.argv[1:4])
     except (OSError, KeyError) as error:
         sys.exit(f"{error}")

@@ -19,7 +19,7 @@ from typing import Any
 
 from nodeagent.isolation import first_process
 from nodeagent.isolation.ranges import PodUsers
-from nodeagent.runtime.processes import ProcessIdentity, identify
+from nodeagent.runtime.processes import ProcessIdentity
 
 _TIMEOUT_S = 10.0
 _DEATH_TIMEOUT_MILLIS = 2000
@@ -41,17 +41,22 @@ class ProcessNamespaces:
     def __init__(self, place: Callable[[str], Path], *, supervise: Callable[[str, int], None]) -> None:
         self._place, self._supervise = place, supervise
         self._guard = threading.Lock()
+        self._supervised: set[ProcessIdentity] = set()
 
     def ensure(self, uid: str, *, users: PodUsers | None, netns: str) -> Path:
         """The pod's process namespace. Raises OSError."""
         with self._guard:
             first = self._first(uid)
             if first is None or not first.alive:
-                first = _make(users.namespace if users else "", netns)
                 file = self._place(uid)
                 file.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-                file.write_text(f"{first.pid} {first.start_ticks}", encoding="ascii")
+                _make(users.namespace if users else "", netns, file)
+                first = self._first(uid)
+            if first is None:
+                raise OSError("cannot make a process namespace for the pod: its first process is gone")
+            if first not in self._supervised:
                 self._supervise(uid, first.pid)
+                self._supervised.add(first)
             return Path(f"/proc/{first.pid}/ns/pid")
 
     def end(self, uid: str) -> None:
@@ -68,6 +73,7 @@ class ProcessNamespaces:
                 finally:
                     os.close(descriptor)
             self._place(uid).unlink(missing_ok=True)
+            self._supervised.discard(first)
 
     def _first(self, uid: str) -> ProcessIdentity | None:
         try:
@@ -77,14 +83,13 @@ class ProcessNamespaces:
         return ProcessIdentity(int(pid), int(ticks))
 
 
-def _make(users: str, netns: str) -> ProcessIdentity:
-    command = [sys.executable, "-I", "-S", first_process.__file__, users, netns]
+def _make(users: str, netns: str, note: Path) -> None:
+    command = [sys.executable, "-I", "-S", first_process.__file__, users, netns, str(note)]
     try:
-        made = subprocess.run(
+        subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_TIMEOUT_S, check=True
         )
-        return identify(int(made.stdout))
     except subprocess.CalledProcessError as error:
         raise OSError(f"cannot make a process namespace for the pod: {error.stderr.strip()}") from error
-    except (subprocess.TimeoutExpired, ProcessLookupError, ValueError) as error:
+    except subprocess.TimeoutExpired as error:
         raise OSError(f"cannot make a process namespace for the pod: {error}") from error

@@ -162,7 +162,7 @@ class Node:
         runtimes = find_runtimes(cgroups.layout, run_dir, wanted=runtime, directories=(directory,))
         self.containers = Containers(run_dir, runtimes=runtimes, cgroups=cgroups, conmon="/usr/bin/conmon")
         self.containers.open()
-        executor = ThreadPoolExecutor(8)
+        self._executor = executor = ThreadPoolExecutor(8)
         sandboxes = Sandboxes(
             run_dir=run_dir,
             host_ip="127.0.0.1",
@@ -212,6 +212,8 @@ class Node:
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
+        # What a thread has begun it also ends, before anyone clears up behind it.
+        await asyncio.to_thread(self._executor.shutdown)
         self.containers.close()
 
 

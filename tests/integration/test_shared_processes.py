@@ -163,3 +163,19 @@ async def test_the_nodes_namespaces_by_demand(bench: Bench) -> None:
         own = namespace_of_node(kind)
         assert (await shell(node, host, f"readlink /proc/self/ns/{kind}")).strip() == own
         assert (await shell(node, plain, f"readlink /proc/self/ns/{kind}")).strip() != own
+
+
+async def test_a_process_made_while_the_agent_died_is_found(bench: Bench) -> None:
+    """The first process is noted by who makes it: the next agent uses it, and it ends with its pod."""
+    pod = sharing()
+    node = bench.node()
+    worker = await ready(node, pod)
+    made = identify(first_process(bench))
+    await node.stop()
+    sandbox = worker.state.sandbox
+    assert sandbox is not None
+    again = bench.node()
+    namespace = again.context.sandboxes.process_namespace(pod, sandbox)
+    assert namespace == Path(f"/proc/{made.pid}/ns/pid")
+    again.context.sandboxes.remove_files("uid-web")
+    assert not made.alive
