@@ -64,10 +64,10 @@ class Claims:
 
 
 async def clear_containers(claims: Claims, containers: Containers) -> None:
-    """End what is still executed for an agent that is gone, and remove containers that no record names."""
-    orphans = await asyncio.to_thread(containers.end_execs)
+    """End what still works for an agent that is gone, and remove containers that no record names."""
+    orphans = await asyncio.to_thread(containers.end_orphans)
     if orphans:
-        logger.info("orphaned_execs", extra={"count": orphans})
+        logger.info("orphans_ended", extra={"count": orphans})
     strays = containers.known() - claims.containers
     if strays:
         logger.info("stray_containers", extra={"count": len(strays)})

@@ -252,13 +252,13 @@ class Containers:
         bundles = {entry.name for entry in self._bundles.iterdir()} if self._bundles.is_dir() else set()
         return bundles | self.runtimes.known() | self.exits.all_recorded()
 
-    def end_execs(self) -> int:
-        """SIGKILL what agents before have left being executed in containers; how many there were. Blocks.
+    def end_orphans(self) -> int:
+        """SIGKILL what agents before had the runtime execute in containers or remove; how many there were. Blocks.
 
         Nobody waits for it any more. What was stopped to be killed even keeps its container from ever ending: a first
         process is gone only when all others of its container have been waited for. To be called before any is begun.
         """
-        return _kill_execs(self.runtimes.roots())
+        return _kill_orphans(self.runtimes.roots())
 
     async def purge(self, container_ids: Iterable[str]) -> None:
         """Remove containers in whatever state they are, half-created ones included; failures are logged."""
@@ -312,12 +312,12 @@ def kill_creators(container_ids: Iterable[str]) -> None:
             identify(int(entry.name)).send(9)
 
 
-def _kill_execs(roots: Iterable[Path]) -> int:
+def _kill_orphans(roots: Iterable[Path]) -> int:
     wanted = {str(root).encode() for root in roots}
     found = []
     for entry in os.scandir("/proc"):
         words = _command_line(entry.path) if entry.name.isdecimal() else []
-        if b"exec" in words and wanted.intersection(words):
+        if wanted.intersection(words) and not {b"exec", b"delete"}.isdisjoint(words):
             with contextlib.suppress(ProcessLookupError):
                 found.append(identify(int(entry.name)))
     for process in found:
