@@ -22,6 +22,7 @@ from controlplane.store.cache import Cache
 from flotilla.api.objects import KubeObject, annotations_of, controller_of, is_deleting, name_of, namespace_of, uid_of
 from flotilla.api.resources import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, STORAGE_CLASSES
 from flotilla.api.storage import (
+    BOUND_BY_CONTROLLER,
     NO_PROVISIONER,
     SELECTED_NODE,
     WAIT_FOR_FIRST_CONSUMER,
@@ -51,6 +52,11 @@ class _Waiting:
     claim: Mapping[str, Any]
     fitting: list[Mapping[str, Any]]
     storage_class: Mapping[str, Any]
+
+    @property
+    def is_meant(self) -> bool:
+        """Whether a volume is meant for the claim: then it gets that one or none."""
+        return bool(self.fitting) and self.fitting[0]["spec"].get("claimRef") is not None
 
     def made_on(self, node: NodeInfo) -> bool:
         """Whether a provisioner can make a volume that the node reaches."""
@@ -98,7 +104,8 @@ class PodVolumes:
             storage_class = self._class(claim)
             if storage_class is None or claim["spec"].get("volumeName"):
                 return Needs(rejected="pod has unbound immediate PersistentVolumeClaims")
-            fitting = candidates(self._free(pod), claim)
+            volumes = list(self._free(pod))
+            fitting = candidates(volumes, claim, prebound_only=True)[:1] or candidates(volumes, claim)
             needs = _with(needs, waiting=[_Waiting(claim, fitting, storage_class)])
         return needs
 
@@ -138,7 +145,7 @@ class PodVolumes:
                 return None
             free = (volume for volume in each.fitting if name_of(volume) not in taken)
             volume = next((volume for volume in free if reaches(volume, node.labels, node.name)), None)
-            if volume is None and not each.made_on(node):
+            if volume is None and (each.is_meant or not each.made_on(node)):
                 return None
             name = name_of(volume) if volume is not None and selected is None else ""
             taken.add(name)
@@ -155,10 +162,11 @@ class PodVolumes:
     async def bind(self, pod: PodInfo, node: str, plan: VolumePlan, *, wanted: Callable[[], bool]) -> None:
         """Have all claims of the pod bound, and wait for it while the pod is ``wanted``.
 
-        Raises ApiError, UnboundVolumesError, TimeoutError.
+        Raises ApiError, StoreError, UnboundVolumesError, TimeoutError.
         """
         changed = self._changed.setdefault(pod.uid, asyncio.Event())
         try:
+            await self._confirm(node, plan)
             for claim, volume in plan:
                 await (self._prebind(claim, volume) if volume else self._select(claim, node))
             async with asyncio.timeout(BIND_TIMEOUT_S):
@@ -168,6 +176,22 @@ class PodVolumes:
         finally:
             self._changed.pop(pod.uid, None)
             self.forget(pod.uid)
+
+    async def _confirm(self, node: str, plan: VolumePlan) -> None:
+        """Make sure that nobody, such as a server that led before, has decided otherwise about the claims.
+
+        Two claims of a pod that are given volumes of two nodes would keep it from running for good.
+        """
+        if not plan:
+            return
+        await self._cache.barrier()
+        for claim, volume in plan:
+            entry = self._cache.get(PERSISTENT_VOLUME_CLAIMS, namespace_of(claim), name_of(claim))
+            volumes = (each.obj for each in self._cache.list(PERSISTENT_VOLUMES))
+            meant = {name_of(each) for each in candidates(volumes, claim, prebound_only=True)}
+            selected = annotations_of(entry.obj).get(SELECTED_NODE) if entry is not None else None
+            if entry is None or is_bound(entry.obj) or selected not in (None, node) or meant - {volume}:
+                raise UnboundVolumesError(f'persistentvolumeclaim "{name_of(claim)}" has changed')
 
     def forget(self, uid: str) -> None:
         """The pod gets no volumes any more."""
@@ -192,7 +216,10 @@ class PodVolumes:
             held = obj["spec"].get("claimRef")
             if held is not None and held.get("uid") not in (None, "", uid_of(claim)):
                 raise UnboundVolumesError(f'volume "{volume}" has been taken')
-            return {**obj, "spec": {**obj["spec"], "claimRef": reference}}
+            if held is None:
+                obj["metadata"]["annotations"] = annotations_of(obj) | {BOUND_BY_CONTROLLER: "yes"}
+            obj["spec"]["claimRef"] = reference
+            return obj
 
         if await self._objects.mutate(PERSISTENT_VOLUMES, "", volume, change, manager=SCHEDULER_NAME) is None:
             raise UnboundVolumesError(f'volume "{volume}" has gone')
