@@ -181,6 +181,22 @@ class Lab:
     async def gone(self, name: str, *, timeout_s: float = DEADLINE_S) -> None:
         await self.until(f"{name} is gone", lambda: self.pod(name) is None, timeout_s=timeout_s)
 
+    async def run(self, *command: str) -> tuple[int, str]:
+        """Run a program of the checkout beside the agent; its exit code and what it printed."""
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+        done = await asyncio.to_thread(
+            subprocess.run,
+            command,
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        return done.returncode, done.stdout
+
     # ---- waiting ----
 
     async def until(self, what: str, condition: Callable[[], T], *, timeout_s: float = DEADLINE_S) -> T:
