@@ -221,7 +221,7 @@ async def test_images_as_volumes(bench: Bench, host_users: bool) -> None:
     spec = {"volumes": volumes, "hostUsers": host_users}
     worker = await ready(node, pod_of("sleep 1000", spec=spec, volumeMounts=mounts))
     printed = await shell(
-        node, worker, "cat /all/data/file; stat -c %u:%g /part/file; touch /part/x /all/y; /part/program ls"
+        node, worker, "exec 2>&1; cat /all/data/file; stat -c %u:%g /part/file; touch /part/x /all/y; /part/program ls"
     )
     assert printed.splitlines()[:2] == ["from the image", "1000:1000"]
     assert printed.count("Read-only file system") == 2
