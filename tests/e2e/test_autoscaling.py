@@ -144,4 +144,4 @@ def test_what_is_scaled_in_is_used_by_who_waits(scenario: Scenario) -> None:
     assert scenario.ready_replicas("waiting") == 0
     scenario.kubectl("scale", "deploy/shoppers", "--replicas=0")
     scenario.until("it has what was freed", lambda: scenario.ready_replicas("waiting") == 1, timeout_s=60)
-    assert scenario.ready_replicas("shop") == 1
+    scenario.until("one shop is left", lambda: scenario.ready_replicas("shop") == 1, timeout_s=60)
