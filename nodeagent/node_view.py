@@ -23,7 +23,10 @@ RunningContainer = tuple[TrackedContainer, CgroupStats]
 
 @dataclass(frozen=True, slots=True)
 class PodView:
-    """One pod: ``pod`` has the status as last reported; ``running`` are its sampled containers."""
+    """One pod: ``pod`` has the status as last reported; ``running`` are its sampled containers.
+
+    ``cgroup_path`` is empty where the pod has no cgroup: it has not begun, or has ended and is still an object.
+    """
 
     pod: KubeObject
     worker: PodWorker
@@ -57,7 +60,7 @@ class PodView:
 
 
 class NodeView:
-    """``workers`` gives the pods' workers, ``newest`` and ``recent`` rounds, ``pod_cgroup`` a path by uid."""
+    """``workers`` gives the pods' workers, ``newest`` and ``recent`` rounds, ``pod_cgroup`` a path by uid or nothing."""
 
     def __init__(
         self,

@@ -69,7 +69,7 @@ def build_resource_parts(
         newest=lambda: sampler.newest,
         recent=lambda: sampler.recent,
         starter=parts.starter,
-        pod_cgroup=parts.cgroups.pod_path,
+        pod_cgroup=parts.cgroups.known_path,
     )
     meter = DiskMeter()
 

@@ -145,6 +145,10 @@ class PodCgroups:
         """The pod's own cgroup; it must have been created or adopted."""
         return self._paths[uid]
 
+    def known_path(self, uid: str) -> str:
+        """The pod's own cgroup, empty while it has none: before it is made, and once the pod has ended."""
+        return self._paths.get(uid, "")
+
     def container_path(self, uid: str, container_id: str) -> str:
         """``linux.cgroupsPath`` of one container; the pod must have been created or adopted."""
         return f"{self._paths[uid]}/{container_id}"

@@ -93,7 +93,7 @@ class _ViewCollector(Collector):
         if view.round is None:
             return
         containers = [(labels_of(each), each.cgroup_path) for each in view.round.containers]
-        pods = [(_pod_labels(pod), pod.cgroup_path) for pod in view.pods if pod.running]
+        pods = [(_pod_labels(pod), pod.cgroup_path) for pod in view.pods if pod.running and pod.cgroup_path]
         rows: list[Labelled] = list(zip((labels for labels, _ in containers), view.round.rows, strict=True))
         for labels, path in pods:
             with contextlib.suppress(OSError):

@@ -73,7 +73,7 @@ class _ResourceCollector(Collector):
         cpu = CounterMetricFamily("pod_cpu_usage_seconds", "CPU time used", labels=self._POD)
         memory = GaugeMetricFamily("pod_memory_working_set_bytes", "Working set", labels=self._POD)
         for pod in self._view.pods:
-            if not pod.running:
+            if not pod.running or not pod.cgroup_path:
                 continue
             with contextlib.suppress(OSError):
                 row = read_stats(self._view.layout, pod.cgroup_path)

@@ -160,6 +160,8 @@ class _Summary:
     def _own_figures(self, pod: PodView, moment: str) -> KubeObject:
         """CPU and memory of the pod's own cgroup."""
         layout = self._view.layout
+        if not pod.cgroup_path:
+            return {}
         try:
             row = read_stats(layout, pod.cgroup_path)
         except OSError:

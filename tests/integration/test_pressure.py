@@ -54,7 +54,7 @@ class Keeper:
             newest=lambda: self.sampler.newest,
             recent=lambda: self.sampler.recent,
             starter=self.node.context.starter,
-            pod_cgroup=self.bench.cgroups.pod_path,
+            pod_cgroup=self.bench.cgroups.known_path,
         )
         self.evictor = Evictor(
             settings,
