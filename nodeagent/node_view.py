@@ -60,7 +60,7 @@ class PodView:
 
 
 class NodeView:
-    """``workers`` gives the pods' workers, ``newest`` and ``recent`` rounds, ``pod_cgroup`` a path by uid or nothing."""
+    """``workers`` gives the pods' workers, ``newest`` and ``recent`` rounds, ``pod_cgroup`` a path by uid or ``""``."""
 
     def __init__(
         self,

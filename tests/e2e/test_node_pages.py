@@ -113,7 +113,8 @@ def test_pods_page_and_health(scenario: Scenario) -> None:
     assert _page(scenario, "/healthz") == "ok"
     assert "NotFound" in scenario.kubectl_fails("get", "--raw", "/api/v1/nodes/node-1/proxy/secrets")
     assert "not found" in scenario.kubectl_fails("get", "--raw", "/api/v1/nodes/other/proxy/healthz")
-    scenario.kubectl("run", "over", "--image=flotilla.dev/sample:v1", "--restart=Never", "--command", "--", "true")
+    ends = ("run", "over", "--image=flotilla.dev/sample:v1", "--restart=Never", "--command", "--", "true")
+    scenario.kubectl_program(f"--namespace={scenario.namespace}", *ends)
     scenario.kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/over", "--timeout=20s")
     for path in ("/metrics/cadvisor", "/metrics/resource", "/stats/summary", "/pods"):
         assert "seen" in _page(scenario, path), f"{path} does without the pod that has ended, and with the others"
