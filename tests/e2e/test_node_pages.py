@@ -117,5 +117,7 @@ def test_pods_page_and_health(scenario: Scenario) -> None:
     scenario.kubectl_program(f"--namespace={scenario.namespace}", *ends)
     scenario.kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/over", "--timeout=20s")
     for path in ("/metrics/cadvisor", "/metrics/resource", "/stats/summary", "/pods"):
-        assert "seen" in _page(scenario, path), f"{path} does without the pod that has ended, and with the others"
+        scenario.until(
+            f"{path} shows the pod that runs", lambda path=path: "seen" in _page(scenario, path), timeout_s=10
+        )
     scenario.kubectl("delete", "pod", "seen", "over", "--now")
