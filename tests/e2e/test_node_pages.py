@@ -116,8 +116,6 @@ def test_pods_page_and_health(scenario: Scenario) -> None:
     ends = ("run", "over", "--image=flotilla.dev/sample:v1", "--restart=Never", "--command", "--", "true")
     scenario.kubectl_program(f"--namespace={scenario.namespace}", *ends)
     scenario.kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/over", "--timeout=20s")
-    for path in ("/metrics/cadvisor", "/metrics/resource", "/stats/summary", "/pods"):
-        scenario.until(
-            f"{path} shows the pod that runs", lambda path=path: "seen" in _page(scenario, path), timeout_s=10
-        )
+    pages = ("/metrics/cadvisor", "/metrics/resource", "/stats/summary", "/pods")
+    scenario.until("all show it", lambda: all("seen" in _page(scenario, path) for path in pages), timeout_s=10)
     scenario.kubectl("delete", "pod", "seen", "over", "--now")
