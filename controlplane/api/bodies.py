@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import msgspec
 from aiohttp import web
 
+from controlplane.api.aside import MUCH_BYTES, aside
 from controlplane.api.protobuf.decode import MEDIA_TYPE as PROTOBUF_TYPE
 from controlplane.api.protobuf.decode import decode_protobuf
 from controlplane.api.yaml_bodies import decode_yaml
@@ -20,12 +20,10 @@ MAXIMUM_BODY_BYTES = 3 * 1024 * 1024
 READ_TIMEOUT_S = 30.0
 COUNTED_FROM_BYTES = 1024 * 1024
 MOST_VALUES = 200_000
-MUCH_BYTES = 64 * 1024
 MUCH_YAML_BYTES = 8 * 1024
 JSON_TYPES = ("application/json",)
 YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml")
 _BYTE_OFFSET = re.compile(r"\(byte (\d+)\)")
-_decoders = ThreadPoolExecutor(1, thread_name_prefix="decode")  # one, for they all compete with the loop
 _T = TypeVar("_T")
 
 
@@ -73,7 +71,7 @@ async def decoded(decode: Callable[[], _T], data: bytes, media_type: str) -> _T:
     """What ``decode`` makes of ``data``. Much of it takes long, YAML seconds, and is decoded beside the event loop."""
     if len(data) <= (MUCH_YAML_BYTES if media_type in YAML_TYPES else MUCH_BYTES):
         return decode()
-    return await asyncio.get_running_loop().run_in_executor(_decoders, decode)
+    return await aside(decode)
 
 
 def decode_object(data: bytes, media_type: str) -> dict[str, Any]:

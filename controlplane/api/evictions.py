@@ -15,7 +15,8 @@ from aiohttp import web
 
 from controlplane.api.call import Call, check_dry_run
 from controlplane.api.deletion import DeleteOptions, check_preconditions, parse_delete_options
-from controlplane.api.operations import Operations, WriteOptions
+from controlplane.api.next_states import WriteOptions
+from controlplane.api.operations import Operations
 from controlplane.api.request_kinds import EVICTION, EVICTION_V1BETA1, read_request
 from controlplane.api.responses import created_status
 from flotilla.api.conditions import set_condition

@@ -8,24 +8,20 @@ the store's current revision before it is believed.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from controlplane.api.admission import refuse_protected
 from controlplane.api.apply.merge import Application, apply_config
-from controlplane.api.apply.ownership import track_write
-from controlplane.api.authn import User
-from controlplane.api.classes import Classes
 from controlplane.api.deletion import DeleteOptions, check_preconditions, is_finished, plan_deletion
 from controlplane.api.event_leases import EventLeases
-from controlplane.api.limits import Limits
-from controlplane.api.object_meta import carry_over, check_metadata, check_uid, initialize, place, same_object
+from controlplane.api.next_states import Change, NextStates, WriteOptions
+from controlplane.api.object_meta import check_uid, place
 from controlplane.api.persistence import Current, Persistence, current_of, encode_stored, stamped, store_errors
 from controlplane.api.quota_admission import QuotaAdmission, Wanted
 from controlplane.api.service_addresses import ServiceAddresses
-from controlplane.api.subresources import DEFAULTED, UNRECORDED, merge_subresource
 from controlplane.api.write_rules import created_by_update, updated_at_any_version
 from controlplane.quota.ledger import Ledger
 from controlplane.store.cache import Cache
@@ -45,22 +41,10 @@ from flotilla.api.errors import (
 from flotilla.api.names import generate_name
 from flotilla.api.objects import KubeObject, decode, encode, resource_version_of
 from flotilla.api.registry import Resource
-from flotilla.api.resources import EVENTS, NAMESPACES, PERSISTENT_VOLUME_CLAIMS, RESOURCE_QUOTAS, SERVICES
+from flotilla.api.resources import EVENTS, NAMESPACES, RESOURCE_QUOTAS, SERVICES
 
-Change = Callable[[KubeObject], KubeObject | None]
 _NAME_ATTEMPTS = 8
 _QUOTA_MANAGER = "kube-apiserver"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WriteOptions:
-    """How a write is to be done, and in whose name. What is ``applied`` says itself who owns which fields."""
-
-    manager: str
-    user: User | None = None
-    subresource: str = ""
-    dry_run: bool = False
-    applied: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +82,9 @@ class Operations:
         self.ledger = ledger or Ledger(cache)
         self._quotas = QuotaAdmission(cache, self.ledger, self._change_quota)
         self._persistence = Persistence(store, cache)
-        self._classes = Classes(cache)
-        self._limits = Limits(cache)
+        self._states = NextStates(cache, self.addresses, clock=clock, make_name=make_name)
         self._event_leases = EventLeases(store, count=lambda: cache.count(EVENTS))
         self._clock = clock
-        self._make_name = make_name
 
     async def get(self, resource: Resource, namespace: str, name: str) -> KubeObject:
         """The newest state; reflects every write acknowledged before the call. Read-only. NotFound."""
@@ -129,7 +111,7 @@ class Operations:
         if resource.namespaced:
             await self._require_namespace(resource, namespace, obj)
         with store_errors():
-            await self._classes.know(resource, obj)
+            await self._states.foresee(resource, obj)
         generated = not obj["metadata"].get("name")
         for attempt in range(_NAME_ATTEMPTS):
             try:
@@ -144,7 +126,7 @@ class Operations:
 
     async def _create_once(self, resource: Resource, obj: KubeObject, options: WriteOptions) -> KubeObject:
         now = self._clock()
-        self._prepare_new(resource, obj, now, options)
+        await self._states.create(resource, obj, now, options)
         if resource is SERVICES:
             self._refuse_known(resource, obj)
             self.addresses.assign(obj)
@@ -172,19 +154,6 @@ class Operations:
 
     def _holding(self, resource: Resource, obj: KubeObject) -> AbstractContextManager[None]:
         return self.addresses.held(obj) if resource is SERVICES else nullcontext()
-
-    def _prepare_new(self, resource: Resource, obj: KubeObject, now: datetime, options: WriteOptions) -> None:
-        """Make a valid object of ``obj``; what its namespace and its classes add to it is owned by nobody."""
-        initialize(resource, obj, now, make_name=self._make_name)
-        obj["apiVersion"], obj["kind"] = resource.api_version, resource.kind
-        resource.strategy.prepare_for_create(obj)
-        resource.strategy.default(obj)
-        if not options.applied:
-            track_write(resource, obj, None, manager=options.manager, now=now)
-        self._classes.complete(resource, obj, options.user)
-        self._limits.complete(resource, obj)
-        _raise_faults(resource, obj, resource.strategy.validate(obj, None))
-        self._limits.check(resource, obj)
 
     def _refuse_known(self, resource: Resource, obj: KubeObject) -> None:
         """AlreadyExists rather than "address already allocated" where a Service is created again as it is."""
@@ -268,7 +237,7 @@ class Operations:
         current = await self._persistence.find(resource, namespace, name)
         while current is not None:
             try:
-                new = self._next_state(resource, current, change, options)
+                new = await self._states.change(resource, current, change, options)
             except ApiError:
                 newer = await self._confirm(resource, namespace, name, current)
                 if newer is current:
@@ -326,55 +295,6 @@ class Operations:
             await self.cache.barrier()
         newest = self._persistence.cached(resource, namespace, name)
         return current if newest is not None and newest.revision == current.revision else newest
-
-    def _next_state(
-        self, resource: Resource, current: Current, change: Change, options: WriteOptions
-    ) -> KubeObject | None:
-        """The state to store, complete and valid; None if that is what there is."""
-        old = current.obj
-        new = change(current.copy())
-        if new is None:
-            return None
-        if options.subresource:
-            new = self._prepare_subresource(resource, new, old, options)
-        else:
-            self._prepare_update(resource, new, old)
-        if not options.applied and options.subresource not in UNRECORDED:
-            track_write(resource, new, old, manager=options.manager, now=self._clock(), subresource=options.subresource)
-        return None if same_object(new, old) else new
-
-    def _prepare_subresource(
-        self, resource: Resource, new: KubeObject, old: KubeObject, options: WriteOptions
-    ) -> KubeObject:
-        strategy = resource.strategy
-        managers = new["metadata"].get("managedFields")
-        check_uid(resource, new["metadata"], old["metadata"])
-        if options.subresource in DEFAULTED:
-            strategy.default(new)
-        new = merge_subresource(resource, options.subresource, new, old)
-        check_metadata(resource, new, old)
-        if options.applied and managers:
-            new["metadata"]["managedFields"] = managers
-        if resource.shape is not None:
-            strategy.default(new)
-            _raise_faults(resource, new, strategy.validate(new, old))
-        if strategy.validate_subresource is not None:
-            _raise_faults(resource, new, strategy.validate_subresource(options.subresource, new, old))
-        if options.subresource == "resize":
-            self._limits.check(resource, new)
-        return new
-
-    def _prepare_update(self, resource: Resource, new: KubeObject, old: KubeObject) -> None:
-        carry_over(resource, new, old)
-        new["apiVersion"], new["kind"] = resource.api_version, resource.kind
-        resource.strategy.default(new)
-        self._classes.complete_update(resource, new, old)
-        resource.strategy.prepare_for_update(new, old)
-        _raise_faults(resource, new, resource.strategy.validate(new, old))
-        if resource is PERSISTENT_VOLUME_CLAIMS and not new["metadata"].get("deletionTimestamp"):
-            self._limits.check(resource, new)
-        if resource is SERVICES:
-            self.addresses.assign(new)
 
     async def _write(self, resource: Resource, new: KubeObject, current: Current, options: WriteOptions) -> KubeObject:
         wanted = Wanted(resource, new, current.obj, self._clock())
@@ -470,11 +390,6 @@ def _version_required(resource: Resource, name: str) -> ApiError:
     """The refusal of an update without a resourceVersion; Kubernetes names the resource where the kind belongs."""
     fault = FieldError("metadata.resourceVersion", "Invalid value: 0x0: must be specified for an update")
     return invalid(resource.plural, name, [fault], group=resource.group)
-
-
-def _raise_faults(resource: Resource, obj: KubeObject, faults: Sequence[FieldError]) -> None:
-    if faults:
-        raise invalid(resource.kind, obj["metadata"].get("name") or "", faults, group=resource.group)
 
 
 def _namespace_terminating(resource: Resource, namespace: str, name: str) -> ApiError:

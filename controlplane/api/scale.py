@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from aiohttp import web
 
 from controlplane.api.apply.merge import Application
-from controlplane.api.bodies import media_type_of, read_body
+from controlplane.api.bodies import decoded, media_type_of, read_body
 from controlplane.api.call import Call
 from controlplane.api.decoding import check_fields, require_type
 from controlplane.api.lists import Lister
@@ -57,7 +58,8 @@ class Scales:
         data = await read_body(call.request)
         if media_type == APPLY_PATCH:
             return await self._apply(call, resource, data)
-        function = patch_function(media_type, data, SCALE if resource.shape is None else resource)
+        target = SCALE if resource.shape is None else resource
+        function = await decoded(partial(patch_function, media_type, data, target), data, media_type)
 
         def patched(scale: KubeObject) -> KubeObject:
             changed = function(scale)

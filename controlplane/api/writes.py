@@ -24,9 +24,10 @@ from controlplane.api.call import Call, check_dry_run, option_error
 from controlplane.api.decoding import check_fields, decode_for, find_duplicates, require_type
 from controlplane.api.deletion import DeleteOptions, parse_delete_options
 from controlplane.api.lists import Lister
+from controlplane.api.next_states import WriteOptions
 from controlplane.api.object_meta import place
 from controlplane.api.openapi_paths import patch_types
-from controlplane.api.operations import Deleted, Operations, WriteOptions
+from controlplane.api.operations import Deleted, Operations
 from controlplane.api.patch.json_patch import apply_json_patch
 from controlplane.api.patch.merge_patch import apply_merge_patch
 from controlplane.api.patch.strategic import apply_strategic_patch
@@ -51,18 +52,26 @@ PARALLEL_DELETIONS = 16
 PatchFunction = Callable[[Any], Any]
 
 
-async def read_object(call: Call, resource: Resource) -> KubeObject:
-    """The object in the request's body."""
-    data, media_type, validation = await read_body(call.request), media_type_of(call.request), call.field_validation
+async def read_object(call: Call, resource: Resource, data: bytes) -> KubeObject:
+    """The object that the request's body holds."""
+    media_type, validation = media_type_of(call.request), call.field_validation
     decode = partial(decode_for, resource, data, media_type, validation=validation, warnings=call.warnings)
     return await decoded(decode, data, media_type)
 
 
-def write_options(call: Call, *, subresource: str = "", applied: bool = False) -> WriteOptions:
-    """How the request wants to be written. NotAcceptable, BadRequest for what could not be answered afterwards."""
+def write_options(call: Call, data: bytes = b"", *, subresource: str = "", applied: bool = False) -> WriteOptions:
+    """How a request with this body wants to be written.
+
+    NotAcceptable, BadRequest for what could not be answered afterwards.
+    """
     _require_answerable(call)
     return WriteOptions(
-        manager=call.manager, user=call.user, subresource=subresource, dry_run=call.dry_run, applied=applied
+        manager=call.manager,
+        user=call.user,
+        subresource=subresource,
+        dry_run=call.dry_run,
+        applied=applied,
+        size_bytes=len(data),
     )
 
 
@@ -125,16 +134,18 @@ class Writes:
         self._lister = lister
 
     async def create(self, call: Call, resource: Resource) -> web.Response:
-        options = write_options(call)
-        obj = await read_object(call, resource)
+        data = await read_body(call.request)
+        options = write_options(call, data)
+        obj = await read_object(call, resource, data)
         place(resource, obj, call.info.namespace)
         stored = await self._operations.create_with(resource, call.info.namespace, obj, options)
         call.warnings.extend(resource.strategy.warnings(stored))
         return answer(call, resource, stored, status=201)
 
     async def update(self, call: Call, resource: Resource, subresource: str = "") -> web.Response:
-        options = write_options(call, subresource=subresource)
-        obj = await read_object(call, resource)
+        data = await read_body(call.request)
+        options = write_options(call, data, subresource=subresource)
+        obj = await read_object(call, resource, data)
         place(resource, obj, call.info.namespace, name=call.info.name)
         stored, created = await self._operations.update_with(resource, obj, options)
         call.warnings.extend(_idle_fields(resource, subresource, stored))
@@ -147,8 +158,8 @@ class Writes:
             return await self._apply(call, resource, data, subresource)
         if call.flag("force"):
             raise option_error("force", "Forbidden: may not be specified for non-apply patch")
-        change = self._patched(call, resource, data)
-        options = write_options(call, subresource=subresource)
+        options = write_options(call, data, subresource=subresource)
+        change = await decoded(partial(self._patched, call, resource, data), data, media_type)
         info = call.info
         stored = await self._operations.change(resource, info.namespace, info.name, change, options)
         if stored is None:
@@ -185,7 +196,7 @@ class Writes:
         config = await read_config(call, resource, data)
         place(resource, config, call.info.namespace, name=call.info.name)
         application = Application(config=config, manager=manager, force=call.flag("force"), subresource=subresource)
-        options = write_options(call, subresource=subresource, applied=True)
+        options = write_options(call, data, subresource=subresource, applied=True)
         stored, created = await self._operations.apply(
             resource, call.info.namespace, call.info.name, application, options
         )

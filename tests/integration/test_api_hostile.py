@@ -21,7 +21,7 @@ from controlplane.pki import ensure_cluster_pki
 from tests.integration.api_process import HELD, ApiProcess, api_process
 
 DEADLINE_S = 20.0
-LONGEST_HOLD_S = 0.1  # of CPU time of the loop's thread, which a neighbour on the same core may double
+LONGEST_HOLD_S = 0.05  # of CPU time of the loop's thread, which a neighbour on the same core may double
 MIB = 1 << 20
 CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
 JSON = {"Content-Type": "application/json"}

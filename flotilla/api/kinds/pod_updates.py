@@ -36,19 +36,16 @@ def first_difference(new: Any, old: Any, path: str) -> str:
     return "" if new == old else path
 
 
-def _same_toleration(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    fields = ("key", "operator", "value", "effect")
-    return all(one.get(field) == other.get(field) for field in fields)
+def _tolerated(toleration: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What two tolerations have in common that are the same."""
+    return tuple(toleration.get(field) for field in ("key", "operator", "value", "effect"))
 
 
 def _validate_tolerations(spec: Mapping[str, Any], was: Mapping[str, Any]) -> list[FieldError]:
-    new = spec.get("tolerations") or []
-    for toleration in was.get("tolerations") or ():
-        if not any(_same_toleration(toleration, each) for each in new):
-            return [
-                forbidden("spec.tolerations", "existing toleration can not be modified except its tolerationSeconds")
-            ]
-    return []
+    kept = set(map(_tolerated, spec.get("tolerations") or ()))
+    if kept.issuperset(map(_tolerated, was.get("tolerations") or ())):
+        return []
+    return [forbidden("spec.tolerations", "existing toleration can not be modified except its tolerationSeconds")]
 
 
 def _validate_deadline(spec: Mapping[str, Any], was: Mapping[str, Any]) -> list[FieldError]:

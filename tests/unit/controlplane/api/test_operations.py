@@ -11,7 +11,8 @@ import pytest
 
 from controlplane.api.bootstrap import bootstrap, keep_bootstrapped
 from controlplane.api.deletion import DeleteOptions
-from controlplane.api.operations import Operations, WriteOptions
+from controlplane.api.next_states import WriteOptions
+from controlplane.api.operations import Operations
 from controlplane.store.cache import Cache
 from controlplane.store.keys import object_key
 from controlplane.store.memory import MemoryStore
