@@ -121,7 +121,7 @@ def find_runtimes(
 ) -> Runtimes:
     """The runtimes that are installed, ``wanted`` as the default.
 
-    ``directories`` are those that hold the node's mounts. ``auto`` takes the faster one for this machine (decision 18).
+    ``directories`` are those that hold the node's mounts. ``auto`` takes the faster one for this machine (decision 22).
     Raises ContainerRuntimeError when it is not installed, or for ``auto`` none is.
     """
     order = NAMES if layout.version == 2 else NAMES[::-1]
