@@ -23,15 +23,16 @@ class Binder:
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
 
-    async def bind(self, claim: KubeObject, volume: KubeObject) -> None:
-        """Make the two belong together, unless the volume is another claim's by now."""
+    async def bind(self, claim: KubeObject, volume: KubeObject) -> bool:
+        """Make the two belong together; False if the volume has gone or is another claim's by now."""
         held = await self._mutate(PERSISTENT_VOLUMES, volume, lambda obj: _refer(obj, claim))
         if held is None or not is_for(held["spec"].get("claimRef") or {}, claim):
-            return
+            return False
         await self.set_phase(PERSISTENT_VOLUMES, held, "Bound")
         taken = await self._mutate(PERSISTENT_VOLUME_CLAIMS, claim, lambda obj: _name(obj, held))
         if taken is not None and taken["spec"].get("volumeName") == name_of(held):
             await self._mutate(PERSISTENT_VOLUME_CLAIMS, claim, lambda obj: _fulfil(obj, held), subresource="status")
+        return True
 
     async def unbind(self, volume: KubeObject) -> None:
         """Free a volume of a claim that has another: whoever made the connection takes it back."""

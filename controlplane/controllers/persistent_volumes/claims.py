@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from controlplane.controllers.persistent_volumes.binding import MANAGER, Binder
 from controlplane.controllers.persistent_volumes.provisioning import choose_node, new_volume, refusal, volume_name
 from controlplane.reconcile.events import EventRecorder
@@ -92,7 +95,7 @@ class ClaimSide:
         volumes = (entry.obj for entry in self._cache.list(PERSISTENT_VOLUMES))
         fitting = candidates(volumes, claim, prebound_only=waits)
         if fitting:
-            await self._binder.bind(claim, dict(fitting[0]))
+            await self._bind_first(claim, fitting)
         elif waits:
             message = "waiting for first consumer to be created before binding"
             self._say(claim, "WaitForFirstConsumer", message)
@@ -104,6 +107,12 @@ class ClaimSide:
             self._warn(claim, "ProvisioningFailed", f'storageclass.storage.k8s.io "{name}" not found')
         else:
             await self._provision(claim, storage_class)
+
+    async def _bind_first(self, claim: KubeObject, fitting: Sequence[Mapping[str, Any]]) -> None:
+        """Bind to the first that is still free. Of one that others took meanwhile no event would bring the claim up."""
+        for volume in fitting:
+            if await self._binder.bind(claim, dict(volume)):
+                return
 
     async def _take_named(self, claim: KubeObject, name: str) -> None:
         volume = self._volume(name)
