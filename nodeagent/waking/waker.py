@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 HOLD_S = 60.0
 RING_EVERY_S = 0.5
+RETRY_S = 0.5  # for an endpoint that is known and does not answer yet
 CONNECTIONS = 4096
 BACKLOG = 1024
 _CONNECT_S = 1.0
@@ -44,6 +45,7 @@ class Waker:
         self._held: dict[str, HeldPort] = {}
         self._changed = asyncio.Condition()
         self._waiting: Counter[tuple[str, str]] = Counter()
+        self._ringing: set[tuple[str, str]] = set()
         self._connections = 0
         self._turn = itertools.count()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -105,18 +107,29 @@ class Waker:
         return [*endpoints[start:], *endpoints[:start]]
 
     async def _wait(self, held: HeldPort) -> None:
-        """Until the file changes; the first who waits for a service rings for all of them."""
+        """Until the file changes, or it is time to try again; meanwhile one rings for all who wait for the service."""
         service = (held.namespace, held.service)
         self._waiting[service] += 1
         try:
-            if self._waiting[service] == 1:
-                self._press(*service)
+            if service not in self._ringing:
+                self._ringing.add(service)
+                self._own(self._ring(service))
             async with self._changed:
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(RING_EVERY_S):
+                    async with asyncio.timeout(RETRY_S):
                         await self._changed.wait()
         finally:
             self._waiting[service] -= 1
+
+    async def _ring(self, service: tuple[str, str]) -> None:
+        """Again and again, because the agent may be away, until nobody waits any more."""
+        try:
+            while self._waiting[service]:
+                self._press(*service)
+                await asyncio.sleep(RING_EVERY_S)
+        finally:
+            self._ringing.discard(service)
+            del self._waiting[service]
 
     def _own(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -98,6 +98,18 @@ async def test_a_hundred_first_requests_are_all_answered(lab: Lab) -> None:
     assert len(lab.rung) < 20
 
 
+async def test_the_bell_is_rung_until_somebody_comes(lab: Lab) -> None:
+    """An agent that was away when the bell rang first hears it later, however many wait; none rings when all have."""
+    lab.write()
+    asking = [asyncio.create_task(lab.ask(b"hello")) for _ in range(10)]
+    async with asyncio.timeout(DEADLINE_S):
+        while len(lab.rung) < 3:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    async with lab.backend() as endpoint:
+        lab.write(endpoint)
+        assert await asyncio.gather(*asking) == [b"HELLO"] * 10
+
+
 async def test_an_endpoint_that_does_not_answer_yet_is_tried_again(lab: Lab) -> None:
     """An endpoint may be known a moment before it listens, or after it has gone."""
     async with lab.backend() as endpoint:
