@@ -7,8 +7,7 @@ of the metrics API that asks for another metric has it from then on for five min
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from controlplane.autoscaler.naming import series_named
 
@@ -21,10 +20,10 @@ Wanted = tuple[str, str]
 class MetricInterest:
     """The metrics in use, each with its namespace; ``series`` has the names of series by namespace. For one loop."""
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self, *, kept_s: float = KEPT_S) -> None:
+        self._kept_s = kept_s
         self._wanted: frozenset[Wanted] = frozenset()
-        self._asked: dict[Wanted, float] = {}
+        self._forgetting: dict[Wanted, asyncio.TimerHandle] = {}
         self._changed = asyncio.Event()
         self.series: dict[str, frozenset[str]] = {}
 
@@ -35,19 +34,25 @@ class MetricInterest:
 
     def ask(self, namespace: str, metric: str) -> None:
         """Somebody has asked for the metric of the namespace's pods."""
-        self._asked[namespace, metric] = self._clock()
-        self._update()
+        wanted = (namespace, metric)
+        if known := self._forgetting.get(wanted):
+            known.cancel()
+        self._forgetting[wanted] = asyncio.get_running_loop().call_later(self._kept_s, self._forget, wanted)
+        if known is None:
+            self._update()
 
     async def wait_changed(self) -> None:
         """Return once ``series`` has changed since the last call; for one reader."""
         await self._changed.wait()
         self._changed.clear()
 
+    def _forget(self, wanted: Wanted) -> None:
+        del self._forgetting[wanted]
+        self._update()
+
     def _update(self) -> None:
-        horizon = self._clock() - KEPT_S
-        self._asked = {metric: asked for metric, asked in self._asked.items() if asked > horizon}
         metrics: dict[str, set[str]] = {}
-        for namespace, metric in {*self._wanted, *self._asked}:
+        for namespace, metric in {*self._wanted, *self._forgetting}:
             metrics.setdefault(namespace, set()).add(metric)
         series = {namespace: series_named(names) for namespace, names in metrics.items()}
         if series != self.series:
