@@ -8,6 +8,7 @@ Source: ``k8s.io/metrics/pkg/apis/custom_metrics`` and ``external_metrics``.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -126,7 +127,10 @@ class CustomMetrics:
             if entry is None:
                 raise not_found(resource.plural, info.name, group=resource.group)
             entries = [entry]
-        values = [await self._source.of_object(resource, entry, info.subresource, series=series) for entry in entries]
+        # All at once: each may wait for the metric to be read from its pods.
+        values = await asyncio.gather(
+            *(self._source.of_object(resource, entry, info.subresource, series=series) for entry in entries)
+        )
         return [value for value in values if value is not None]
 
     def _resource(self, name: str) -> Resource:
