@@ -25,13 +25,12 @@ class _Measured:
 
 
 class DiskMeter:
-    """For the agent's loop. ``cost_s`` is how long the last round that walked anything took."""
+    """For the agent's loop."""
 
     def __init__(self, *, wall_clock: Callable[[], float] = time.time) -> None:
         self._wall_clock = wall_clock
         self._measured: dict[str, _Measured] = {}
         self._turn = asyncio.Lock()
-        self.cost_s = 0.0
 
     def disk(self, uid: str) -> PodDisk | None:
         """The newest figures of a pod, None if it was never measured."""
@@ -50,9 +49,7 @@ class DiskMeter:
             due = [pod for pod in pods if self._is_due(pod, now - older_than_s)]
             if not due:
                 return
-            began_s = time.monotonic()
             found = await asyncio.to_thread(tree_bytes, _directories(due))
-            self.cost_s = time.monotonic() - began_s
             for pod in due:
                 directories = tuple(pod.directories())
                 self._measured[pod.uid] = _Measured(_figures(pod, found, now), pod.activity, directories)

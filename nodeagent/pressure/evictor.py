@@ -19,6 +19,7 @@ from nodeagent.disk.meter import DiskMeter
 from nodeagent.disk.places import PodDisk
 from nodeagent.metrics.machine import MachineSample
 from nodeagent.node_facts import pressure_conditions
+from nodeagent.node_shutdown import DISRUPTION
 from nodeagent.node_view import NodeView, PodView
 from nodeagent.pod_events import EventSink, node_event, pod_event
 from nodeagent.pod_state import Stop
@@ -40,7 +41,6 @@ logger = logging.getLogger(__name__)
 
 RELEASE_TIMEOUT_S = 30.0
 RECLAIM_PERIOD_S = 10.0
-DISRUPTION = "TerminationByKubelet"
 _MEMORY_SIGNALS = frozenset(signal for signal, resource in RESOURCES.items() if resource == "memory")
 _TURNS = {
     ("MemoryPressure", True): "NodeHasInsufficientMemory",
@@ -121,7 +121,7 @@ class Evictor:
 
     async def _look(self) -> None:
         observations = self._observe()
-        verdict = self._state.step(observations, time.time())
+        verdict = self._state.step(observations, time.monotonic())
         self._turn(verdict.conditions)
         self._announce(verdict.due)
         if not verdict.due:

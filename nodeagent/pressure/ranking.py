@@ -13,6 +13,8 @@ from typing import Any
 
 from flotilla.api.objects import KubeObject
 from flotilla.api.quantities import bytes_of, format_bytes
+from nodeagent.disk.places import EPHEMERAL_STORAGE
+from nodeagent.node_shutdown import CRITICAL_PRIORITY
 from nodeagent.pressure.signals import Observation
 from nodeagent.pressure.thresholds import (
     ALLOCATABLE_MEMORY,
@@ -27,8 +29,6 @@ from nodeagent.pressure.thresholds import (
 from nodeagent.static_pods.manifests import is_static
 
 REASON = "Evicted"
-SYSTEM_CRITICAL_PRIORITY = 2_000_000_000
-EPHEMERAL_STORAGE = "ephemeral-storage"
 RESOURCES = {
     MEMORY_AVAILABLE: "memory",
     ALLOCATABLE_MEMORY: "memory",
@@ -51,7 +51,7 @@ class PodUse:
 
 def is_critical(pod: Mapping[str, Any]) -> bool:
     """Whether the node can't do without the pod."""
-    return is_static(pod) or priority_of(pod) >= SYSTEM_CRITICAL_PRIORITY
+    return is_static(pod) or priority_of(pod) >= CRITICAL_PRIORITY
 
 
 def priority_of(pod: Mapping[str, Any]) -> int:

@@ -42,7 +42,7 @@ def is_met(threshold: Threshold, observation: Observation | None, *, with_reclai
 
 @dataclass(slots=True)
 class PressureState:
-    """What has to be remembered from one look to the next. Times are Unix seconds."""
+    """What has to be remembered from one look to the next. Times are seconds of a clock that nobody sets."""
 
     settings: EvictionSettings
     _acted_on: frozenset[Threshold] = frozenset()
