@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from flotilla.cli.failures import CommandError
 from flotilla.cli.image_store import DEFAULT_NODE_DIR, NodeDir, Pinned, node_images, size_text
-
-if TYPE_CHECKING:
-    from nodeagent.images.building import ProcessSettings
 
 _ONLY_ROOTFS = "Without a Containerfile"
 _ONLY_FILE = "With a Containerfile"
@@ -43,14 +40,15 @@ def build(
     [bold]sudo flotilla image build ./rootfs -t web:v1 --entrypoint "/bin/server -v" --env PORT=8080[/bold],
     [bold]sudo flotilla image build . -t web:v1[/bold] with a Containerfile in it
     """
-    from nodeagent.images.building import ProcessSettings, build_from_directory
+    from nodeagent.images.building import build_from_directory
     from nodeagent.images.containerfiles import NAMES, build_from_containerfile, containerfile_in
+    from nodeagent.images.image import ImageConfig
 
     if not directory.is_dir():
         raise CommandError(f"{directory} is no directory: give the root file system, or where the Containerfile is")
     if file is not None and (rootfs or not file.is_file()):
         raise CommandError(f"--file {file}: {'leave it out with --rootfs' if rootfs else 'there is no such file'}")
-    process = ProcessSettings(
+    process = ImageConfig(
         entrypoint=_words("--entrypoint", entrypoint),
         cmd=_words("--cmd", cmd),
         env=_assignments("--env", env),
@@ -60,7 +58,7 @@ def build(
         labels=tuple((name, value) for name, _, value in map(_parts, _assignments("--label", label))),
     )
     containerfile = None if rootfs else file or containerfile_in(directory)
-    _check(containerfile, process, build_arg, target, names=NAMES)
+    _check(containerfile, build_arg, target, says=process != ImageConfig(), names=NAMES)
     with node_images(node_dir) as store:
         if containerfile is None:
             image = build_from_directory(store, directory, tag, process=process, pinned=pinned)
@@ -74,14 +72,14 @@ def build(
 
 def _check(
     containerfile: Path | None,
-    process: ProcessSettings,
     build_arg: list[str] | None,
     target: str,
     *,
+    says: bool,
     names: tuple[str, ...],
 ) -> None:
-    """Refuse options that mean nothing for this kind of build."""
-    if containerfile is not None and process.as_config():
+    """Refuse options that mean nothing for this kind of build; ``says``: some say what the image is to run."""
+    if containerfile is not None and says:
         raise CommandError(
             f"{containerfile} says what the image runs: leave out --entrypoint, --cmd, --env, --label, --port, "
             "--workdir and --user, or build the directory as it is (--rootfs)"

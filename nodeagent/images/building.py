@@ -12,12 +12,11 @@ import os
 import stat
 import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, cast
 
-from nodeagent.images.image import Image, ImagePullError
+from nodeagent.images.image import Image, ImageConfig, ImagePullError
 from nodeagent.images.store import ImageStore
 from nodeagent.node_facts import architecture
 
@@ -32,37 +31,24 @@ class BuildError(Exception):
     """An image can't be built; the message says what to change."""
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessSettings:
-    """What an image says of the process to run (OCI image configuration)."""
-
-    entrypoint: tuple[str, ...] = ()
-    cmd: tuple[str, ...] = ()
-    env: tuple[str, ...] = ()
-    working_dir: str = ""
-    user: str = ""
-    exposed_ports: tuple[str, ...] = ()
-    labels: tuple[tuple[str, str], ...] = ()
-    stop_signal: str = ""
-
-    def as_config(self) -> dict[str, Any]:
-        """The ``config`` of an image configuration."""
-        ports: dict[str, Any] = {port if "/" in port else f"{port}/tcp": {} for port in self.exposed_ports}
-        settings = {
-            "Entrypoint": list(self.entrypoint),
-            "Cmd": list(self.cmd),
-            "Env": list(self.env),
-            "WorkingDir": self.working_dir,
-            "User": self.user,
-            "ExposedPorts": ports,
-            "Labels": dict(self.labels),
-            "StopSignal": self.stop_signal,
-        }
-        return {name: value for name, value in settings.items() if value}
+def _config_document(process: ImageConfig) -> dict[str, Any]:
+    """The ``config`` of an image configuration."""
+    ports: dict[str, Any] = {port if "/" in port else f"{port}/tcp": {} for port in process.exposed_ports}
+    settings = {
+        "Entrypoint": list(process.entrypoint),
+        "Cmd": list(process.cmd),
+        "Env": list(process.env),
+        "WorkingDir": process.working_dir,
+        "User": process.user,
+        "ExposedPorts": ports,
+        "Labels": dict(process.labels),
+        "StopSignal": process.stop_signal,
+    }
+    return {name: value for name, value in settings.items() if value}
 
 
 def build_from_directory(
-    store: ImageStore, root: Path, name: str, *, process: ProcessSettings, pinned: bool = True
+    store: ImageStore, root: Path, name: str, *, process: ImageConfig, pinned: bool = True
 ) -> Image:
     """An image whose root file system is what ``root`` holds, with owners, modes, times and attributes.
 
@@ -80,7 +66,7 @@ def build_from_directory(
             "created": moment,
             "architecture": architecture(),
             "os": "linux",
-            "config": process.as_config(),
+            "config": _config_document(process),
             "rootfs": {"type": "layers", "diff_ids": [diff_id]},
             "history": [{"created": moment, "created_by": "flotilla image build"}],
         }

@@ -33,6 +33,7 @@ class ImageConfig:
     working_dir: str = ""
     user: str = ""
     exposed_ports: tuple[str, ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
     stop_signal: str = ""
 
 

@@ -68,5 +68,6 @@ def _process_config(config: dict[str, Any]) -> ImageConfig:
         working_dir=config.get("WorkingDir") or "",
         user=config.get("User") or "",
         exposed_ports=tuple(config.get("ExposedPorts") or ()),
+        labels=tuple((config.get("Labels") or {}).items()),
         stop_signal=config.get("StopSignal") or "",
     )
