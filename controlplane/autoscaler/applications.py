@@ -15,22 +15,16 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from controlplane.autoscaler.columns import Usage
+from controlplane.autoscaler.columns import WINDOW_SLACK_S, Numbers, Usage
 from controlplane.autoscaler.naming import metrics_of, readings
-from controlplane.autoscaler.samples import total
+from controlplane.autoscaler.samples import STALE_AFTER_S, WINDOW_S, total
 from flotilla.api.selectors import LabelSelector
 from protos import dispatcher_pb2 as pb
 
 logger = logging.getLogger(__name__)
 
 ROUNDS = 12
-WINDOW_S = 5.0
-WINDOW_SLACK_S = 0.25
-STALE_AFTER_S = 10.0
-
-Numbers = npt.NDArray[np.float64]
 
 
 class Series(NamedTuple):

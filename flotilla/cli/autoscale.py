@@ -12,12 +12,12 @@ from flotilla.api.objects import KubeObject
 from flotilla.cli import options
 from flotilla.cli.failures import CommandError
 from flotilla.cli.tables import TableWriter
+from flotilla.cli.top import MEBIBYTE
 
 app = typer.Typer(help="Explain and replay what autoscalers decide.", no_args_is_help=True)
 
 EXPLAINED = "/autoscaling/why"
 _KINDS = ("hpa", "hpas", "horizontalpodautoscaler", "horizontalpodautoscalers")
-_MEBIBYTE = 1024**2
 
 
 @app.command()
@@ -97,7 +97,7 @@ def _measured(metric: KubeObject) -> str:
 
 def _number(metric: KubeObject, value: float) -> str:
     if metric["title"].startswith("memory"):
-        return f"{value / _MEBIBYTE:.1f}Mi"
+        return f"{value / MEBIBYTE:.1f}Mi"
     return f"{value:g}m" if metric["title"].startswith("cpu") else f"{value / 1000:g}"
 
 

@@ -17,18 +17,17 @@ from typing import TYPE_CHECKING, Any
 from flotilla.api.objects import KubeObject
 from flotilla.api.quantities import bytes_of, cpu_millis
 from flotilla.cli.client import Client, ServerError
+from flotilla.cli.top import MEBIBYTE, METRICS
 
 if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table
 
-METRICS = "/apis/metrics.k8s.io/v1beta1"
 AUTOSCALERS = "/apis/autoscaling/v2"
 PERIOD_S = 1.0
 POINTS = 60
 PODS_SHOWN = 20
 _BARS = " ▁▂▃▄▅▆▇█"
-_MEBIBYTE = 1024**2
 
 
 def sparkline(values: Iterable[float], *, most: float = 0.0) -> str:
@@ -87,7 +86,7 @@ class Dashboard:
                 name,
                 f"{cpu}m {_share(cpu, cpu_all)}",
                 sparkline(self.curves.add(("node", name, "cpu"), cpu), most=cpu_all),
-                f"{memory // _MEBIBYTE}Mi {_share(memory, memory_all)}",
+                f"{memory // MEBIBYTE}Mi {_share(memory, memory_all)}",
                 sparkline(self.curves.add(("node", name, "memory"), memory), most=memory_all),
             )
         return table
@@ -116,7 +115,7 @@ class Dashboard:
         table = _table("pod", "cpu", "", "memory", "")
         curves = [(cpu, memory, name, self.curves.add(("pod", name), cpu)) for cpu, memory, name in found]
         for cpu, memory, name, curve in sorted(curves, key=lambda each: (-each[0], each[2]))[:PODS_SHOWN]:
-            table.add_row(name, f"{cpu}m", sparkline(curve), f"{memory // _MEBIBYTE}Mi", "")
+            table.add_row(name, f"{cpu}m", sparkline(curve), f"{memory // MEBIBYTE}Mi", "")
         if len(found) > PODS_SHOWN:
             table.caption = f"{len(found) - PODS_SHOWN} more pods use less"
         return table
