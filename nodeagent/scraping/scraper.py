@@ -143,7 +143,9 @@ class ApplicationScraper:
 
     async def close(self) -> None:
         """End all reading."""
+        tasks = [followed.task for followed in self._pages.values() if followed.task is not None]
         self.track(())
+        await asyncio.gather(*tasks, return_exceptions=True)
         if self._client is not None:
             await self._client.close()
 
