@@ -64,7 +64,7 @@ def test_pages_show_a_known_load(scenario: Scenario) -> None:
         assert 20e6 <= after["container_memory_working_set_bytes", container] <= 256 * MIB
     assert grown("container_cpu_cfs_throttled_periods_total") >= 1
     assert grown("container_cpu_cfs_throttled_seconds_total") > 0
-    assert grown("container_pressure_cpu_waiting_seconds_total") > 0
+    assert grown("container_pressure_cpu_waiting_seconds_total") > 0.2
     assert after["container_spec_cpu_quota", "c"] == 20_000
     assert after["container_spec_memory_limit_bytes", "c"] == 256 * MIB
     assert 5 * MIB <= after["container_fs_usage_bytes", "c"] <= 6 * MIB

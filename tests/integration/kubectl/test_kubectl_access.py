@@ -116,12 +116,8 @@ def test_roles_are_stored_and_warned_of(kubectl: Kubectl) -> None:
     assert made.out == "role.rbac.authorization.k8s.io/reader created\n"
     assert "does not enforce them" in made.err
     kubectl("create rolebinding readers --role=reader --user=ann --serviceaccount=default:cart")
-    assert kubectl.table("get rolebinding readers --no-headers -o wide")[0][1:] == [
-        "Role/reader",
-        *kubectl.table("get rolebinding readers --no-headers")[0][2:],
-        "ann",
-        "default/cart",
-    ]
+    _, role, age, *subjects = kubectl.table("get rolebinding readers --no-headers -o wide")[0]
+    assert role == "Role/reader" and age.endswith("s") and subjects == ["ann", "default/cart"]
     assert "pods" in kubectl("describe role reader")
     changed = kubectl.fails("patch rolebinding readers --type=merge -p", '{"roleRef":{"name":"writer"}}')
     assert "roleRef: Invalid value" in changed and "cannot change roleRef" in changed
