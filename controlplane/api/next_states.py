@@ -58,6 +58,7 @@ class NextStates:
         make_name: Callable[[str], str],
     ) -> None:
         self._addresses = addresses
+        self._registry = cache.registry
         self._classes = Classes(cache)
         self._limits = Limits(cache)
         self._clock = clock
@@ -82,7 +83,7 @@ class NextStates:
         resource.strategy.prepare_for_create(obj)
         resource.strategy.default(obj)
         if not options.applied:
-            track_write(resource, obj, None, manager=options.manager, now=now)
+            track_write(resource, obj, None, manager=options.manager, now=now, registry=self._registry)
 
     async def change(
         self, resource: Resource, current: Current, change: Change, options: WriteOptions
@@ -115,7 +116,15 @@ class NextStates:
         else:
             self._prepare_update(resource, new, old)
         if not options.applied and options.subresource not in UNRECORDED:
-            track_write(resource, new, old, manager=options.manager, now=self._clock(), subresource=options.subresource)
+            track_write(
+                resource,
+                new,
+                old,
+                manager=options.manager,
+                now=self._clock(),
+                subresource=options.subresource,
+                registry=self._registry,
+            )
         return new
 
     def _prepare_update(self, resource: Resource, new: KubeObject, old: KubeObject) -> None:

@@ -82,6 +82,7 @@ class Operations:
         self.ledger = ledger or Ledger(cache)
         self._quotas = QuotaAdmission(cache, self.ledger, self._change_quota)
         self._persistence = Persistence(store, cache)
+        self._registry = cache.registry
         self._states = NextStates(cache, self.addresses, clock=clock, make_name=make_name)
         self._event_leases = EventLeases(store, count=lambda: cache.count(EVENTS))
         self._clock = clock
@@ -268,7 +269,7 @@ class Operations:
             if wanted.get("resourceVersion", version) != version:
                 raise conflict(resource.plural, name, STALE_OBJECT, group=resource.group)
             check_uid(resource, wanted, live["metadata"])
-            return apply_config(resource, live, application, now=self._clock())
+            return apply_config(resource, live, application, now=self._clock(), registry=self._registry)
 
         while True:
             stored = await self.change(resource, namespace, name, merge, options)
@@ -280,7 +281,7 @@ class Operations:
                 where = f"specified uid {wanted['uid']}, and no existing object was found"
                 why = f"uid mismatch: the provided object {where}"
                 raise conflict(resource.plural, name, why, group=resource.group)
-            new = apply_config(resource, None, application, now=self._clock())
+            new = apply_config(resource, None, application, now=self._clock(), registry=self._registry)
             try:
                 return await self.create_with(resource, namespace, new, options), True
             except ApiError as error:

@@ -21,7 +21,8 @@ Listener = Callable[[Collection[Resource], Collection[Resource]], None]
 class Registry:
     """A set of resources in the order of discovery. Used from one event loop only.
 
-    Rows that are stored and not served are found by :meth:`stored` alone.
+    Rows that are not served are found by :meth:`stored` and :meth:`in_version` alone. Every change puts new tables in
+    the place of the old ones, so that a thread that looks something up finds what there was or what there is.
     """
 
     def __init__(self, rows: Iterable[Resource]) -> None:
@@ -29,6 +30,7 @@ class Registry:
         self._served: tuple[Resource, ...] = ()
         self._by_path: dict[tuple[str, str, str], Resource] = {}
         self._by_kind: dict[tuple[str, str], Resource] = {}
+        self._versions: dict[tuple[str, str], Resource] = {}
         self._listeners: list[Listener] = []
         self.generation = 0
         self._show(tuple(rows))
@@ -48,6 +50,13 @@ class Registry:
     def by_kind(self, api_version: str, kind: str) -> Resource | None:
         """The resource whose objects carry this ``apiVersion`` and ``kind``."""
         return self._by_kind.get((api_version, kind))
+
+    def in_version(self, resource: Resource, api_version: str) -> Resource | None:
+        """The row of the objects of ``resource`` in another version, whether that is served or not any more."""
+        if api_version == resource.api_version:
+            return resource
+        found = self._versions.get((api_version, resource.kind))
+        return found if found is not None and found.storage == resource.storage else None
 
     def listen(self, listener: Listener) -> None:
         """Have ``listener`` called at each change, in the order of listening."""
@@ -71,6 +80,7 @@ class Registry:
         self._served = tuple(row for row in rows if row.served)
         self._by_path = {path: row for path, row in by_path.items() if row.served}
         self._by_kind = {(row.api_version, row.kind): row for row in self._served}
+        self._versions = {(row.api_version, row.kind): row for row in rows}
 
 
 REGISTRY = Registry(resources.ALL)

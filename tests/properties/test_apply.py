@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from controlplane.api.apply.field_set import FieldSet, checked, difference, intersection, paths, union
 from controlplane.api.apply.merge import Application, apply_config
-from controlplane.api.apply.ownership import ownable, track_write
+from controlplane.api.apply.ownable import ownable
+from controlplane.api.apply.ownership import track_write
 from controlplane.api.apply.typed import compare, fields_of, merge
 from controlplane.api.schema import root_schema
 from flotilla.api.errors import ApiError

@@ -16,13 +16,15 @@ from controlplane.api.apply.managers import (
     read_managers,
     write_managers,
 )
-from controlplane.api.apply.ownership import ownable, reset_fields
-from controlplane.api.apply.typed import Difference, compare, fields_of, merge, prune
+from controlplane.api.apply.ownable import ownable
+from controlplane.api.apply.ownership import reset_fields
+from controlplane.api.apply.typed import Difference, compare, fields_of, merge
+from controlplane.api.apply.versions import Changes, in_present_form, pruned
 from controlplane.api.schema import TypeSchema, schema_of
 from controlplane.api.subresources import applied_part
 from flotilla.api.errors import ApiError, bad_request
 from flotilla.api.objects import KubeObject, decode, encode, format_time
-from flotilla.api.registry import Resource
+from flotilla.api.registry import REGISTRY, Registry, Resource
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _KUBECTL = "kubectl"
@@ -38,23 +40,31 @@ class Application:
     subresource: str = ""
 
 
-def apply_config(resource: Resource, live: KubeObject | None, application: Application, *, now: datetime) -> KubeObject:
+def apply_config(
+    resource: Resource,
+    live: KubeObject | None,
+    application: Application,
+    *,
+    now: datetime,
+    registry: Registry = REGISTRY,
+) -> KubeObject:
     """The object that results, with its managedFields; ``live`` is not changed. 409 Conflict, 400 for bad input."""
     schema = schema_of(resource)
     config = _bare_config(resource, application)
-    known = _known_managers(resource, live, schema, now)
+    known = _known_managers(resource, live, now, registry)
     bare = ownable(live) if live else {}
     try:
         wanted = fields_of(config, schema)
         merged = merge(bare, config, schema)
         me = _me(resource, application, known)
         others = [manager for manager in known if not manager.same_as(me)]
-        merged = prune(merged, schema, difference(me.fields, wanted), _all_fields(others, wanted))
-        change = compare(bare, merged, schema)
+        merged = pruned(resource, merged, me, wanted, others, registry)
+        changes = Changes(resource, bare, merged, registry)
+        others = _settle(others, changes, live, application, resource)
+        change = changes.own
     except ValueError as error:
         raise bad_request(f"failed to create typed patch object ({_place(application)}): {error}") from error
-    others = _settle(others, change, live, application, schema)
-    moved = change or wanted != me.fields
+    moved = change or wanted != me.fields or me.api_version != resource.api_version
     time = format_time(now) if moved else me.time
     me = me._replace(fields=wanted, api_version=resource.api_version, time=time)
     result = _assembled(resource, live, merged, application)
@@ -80,14 +90,14 @@ def _bare_config(resource: Resource, application: Application) -> KubeObject:
     return ownable(config, without=reset_fields(resource, application.subresource))
 
 
-def _known_managers(resource: Resource, live: KubeObject | None, schema: TypeSchema, now: datetime) -> list[Manager]:
+def _known_managers(resource: Resource, live: KubeObject | None, now: datetime, registry: Registry) -> list[Manager]:
     if live is None:
         return []
     entries = live["metadata"].get("managedFields")
     if entries:
-        return read_managers(entries)
+        return in_present_form(resource, live, read_managers(entries), registry)
     try:
-        fields = compare({}, ownable(live), schema).added
+        fields = compare({}, ownable(live), schema_of(resource)).added
     except ValueError:
         return []
     return [
@@ -114,36 +124,38 @@ def _me(resource: Resource, application: Application, known: Sequence[Manager]) 
     return next((manager for manager in known if manager.same_as(me)), me)
 
 
-def _all_fields(managers: Sequence[Manager], start: FieldSet) -> FieldSet:
-    fields = start
-    for manager in managers:
-        fields = union(fields, manager.fields)
-    return fields
-
-
 def _settle(
-    others: list[Manager], change: Difference, live: KubeObject | None, application: Application, schema: TypeSchema
+    others: list[Manager], changes: Changes, live: KubeObject | None, application: Application, resource: Resource
 ) -> list[Manager]:
     """The other managers after the apply; Conflict if one of them owns what changes and ``force`` is not set."""
-    changed = union(change.added, change.modified)
-    if changed and not application.force:
-        _refuse_conflicts(others, changed, live, application, schema)
-    lost = union(changed, change.removed)
-    return [other.owning(difference(other.fields, lost)) for other in others] if lost else others
+    found = [(other, seen) for other in others if (seen := changes.at(other.api_version)) is not None]
+    if not application.force:
+        _refuse_conflicts(found, live, application, resource)
+    return [
+        other.owning(difference(other.fields, union(_set(seen), seen.removed))) if seen else other
+        for other, seen in found
+    ]
+
+
+def _set(change: Difference) -> FieldSet:
+    return union(change.added, change.modified)
 
 
 def _refuse_conflicts(
-    others: list[Manager],
-    changed: FieldSet,
+    found: Sequence[tuple[Manager, Difference]],
     live: KubeObject | None,
     application: Application,
-    schema: TypeSchema,
+    resource: Resource,
 ) -> None:
-    conflicts = [(other, common) for other in others if (common := intersection(other.fields, changed))]
+    conflicts = [(other, common) for other, seen in found if (common := intersection(other.fields, _set(seen)))]
     if not conflicts:
         return
-    excused = _applied_by_client(live, application, schema)
-    remaining = [(other, rest) for other, fields in conflicts if (rest := difference(fields, excused))]
+    excused = _applied_by_client(live, application, schema_of(resource))
+    remaining = [
+        (other, rest)
+        for other, fields in conflicts
+        if (rest := difference(fields, excused) if other.api_version == resource.api_version else fields)
+    ]
     if remaining:
         raise conflict_error(remaining)
 

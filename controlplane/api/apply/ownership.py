@@ -7,11 +7,11 @@ applies to it: then everything it has belongs to ``before-first-apply``.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
-from controlplane.api.apply.field_set import FieldSet, difference, union
+from controlplane.api.apply.field_set import difference, union
 from controlplane.api.apply.managers import (
     UPDATE,
     Manager,
@@ -20,35 +20,10 @@ from controlplane.api.apply.managers import (
     read_sent_managers,
     write_managers,
 )
-from controlplane.api.apply.typed import compare
-from controlplane.api.schema import schema_of
+from controlplane.api.apply.ownable import ownable
+from controlplane.api.apply.versions import Changes, in_present_form
 from flotilla.api.objects import KubeObject, format_time
-from flotilla.api.registry import Resource
-
-_NEVER_OWNED = ("apiVersion", "kind", "metadata")
-_UNOWNED_METADATA = frozenset(
-    {
-        "name",
-        "namespace",
-        "uid",
-        "resourceVersion",
-        "generation",
-        "creationTimestamp",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-        "selfLink",
-        "managedFields",
-    }
-)
-
-
-def ownable(obj: Mapping[str, Any], *, without: Collection[str] = ()) -> KubeObject:
-    """The part of an object that managers can own, apart from the fields ``without``. Shares with ``obj``."""
-    bare = {name: value for name, value in obj.items() if name not in _NEVER_OWNED and name not in without}
-    metadata = {name: value for name, value in obj["metadata"].items() if name not in _UNOWNED_METADATA}
-    if metadata and "metadata" not in without:
-        bare["metadata"] = metadata
-    return bare
+from flotilla.api.registry import REGISTRY, Registry, Resource
 
 
 def reset_fields(resource: Resource, subresource: str) -> Collection[str]:
@@ -66,17 +41,20 @@ def track_write(
     manager: str,
     now: datetime,
     subresource: str = "",
+    registry: Registry = REGISTRY,
 ) -> None:
     """Set ``new``'s managedFields to what follows from a plain write by ``manager`` over ``old`` (None: a creation)."""
     sent = new["metadata"].pop("managedFields", None)
     known = _managers(sent, old, subresource)
+    if old is not None:
+        known = in_present_form(resource, old, known, registry)
     if not known and old is not None:
         return
     writer = Manager(
         name=manager, operation=UPDATE, api_version=resource.api_version, subresource=subresource, time="", fields={}
     )
     try:
-        known = _after_write(resource, new, old, known, writer, now)
+        known = _after_write(_changes(resource, new, old, subresource, registry), known, writer, now)
     except ValueError:
         pass  # an object without the keys of its own lists: nothing can be said of who set what
     entries = write_managers(known)
@@ -99,32 +77,33 @@ def _managers(sent: Any, old: KubeObject | None, subresource: str) -> list[Manag
         return read_managers(before)
 
 
-def _after_write(
-    resource: Resource, new: KubeObject, old: KubeObject | None, known: list[Manager], writer: Manager, now: datetime
-) -> list[Manager]:
-    without = reset_fields(resource, writer.subresource)
+def _changes(
+    resource: Resource, new: KubeObject, old: KubeObject | None, subresource: str, registry: Registry
+) -> Changes:
+    without = reset_fields(resource, subresource)
     before = ownable(old, without=without) if old is not None else {}
     chosen = resource.strategy.without_chosen if old is None else None
-    change = compare(before, ownable(chosen(new) if chosen else new, without=without), schema_of(resource))
-    if not change:
-        return known
-    gained = union(change.added, change.modified)
-    return cap_updaters(assign(known, writer, gained, change.removed, now), now)
+    return Changes(resource, before, ownable(chosen(new) if chosen else new, without=without), registry)
 
 
-def assign(known: list[Manager], writer: Manager, gained: FieldSet, removed: FieldSet, now: datetime) -> list[Manager]:
-    """Give ``gained`` to ``writer`` alone, and take ``removed`` from everybody.
+def _after_write(changes: Changes, known: list[Manager], writer: Manager, now: datetime) -> list[Manager]:
+    """Give what was set to ``writer`` alone, and take what went from everybody.
 
     The writer's time is that of the last write in which it set something.
     """
-    lost = union(gained, removed)
+    change = changes.own
+    if not change:
+        return known
     result: list[Manager] = []
     own = writer
     for manager in known:
+        seen = changes.at(manager.api_version)
         if manager.same_as(writer):
             own = manager
-        else:
+        elif seen is not None:
+            lost = union(union(seen.added, seen.modified), seen.removed)
             result.append(manager.owning(difference(manager.fields, lost)))
-    fields = union(difference(own.fields, removed), gained)
+    gained = union(change.added, change.modified)
+    fields = union(difference(own.fields, change.removed), gained)
     time = format_time(now) if gained else own.time
-    return [*result, own._replace(fields=fields, time=time)]
+    return cap_updaters([*result, own._replace(fields=fields, time=time)], now)

@@ -75,14 +75,14 @@ def priority(version: str) -> tuple[int, int, int, int, str]:
 
 
 def rows_of(crd: KubeObject, *, terminating: bool) -> tuple[Resource, ...]:
-    """The rows of an accepted definition, the stored one first. Its names come from its status."""
+    """The rows of an accepted definition, the stored one first, unserved ones among them. Its status has its names."""
     versions = sorted(crd["spec"]["versions"], key=lambda version: priority(version["name"]))
     (stored,) = [version for version in versions if version.get("storage")]
     hub = _row(crd, stored, view=None, terminating=terminating)
     others = [
         _row(crd, version, view=_relabelled(hub, crd, version), terminating=terminating)
         for version in versions
-        if version is not stored and version.get("served")
+        if version is not stored
     ]
     return (hub, *others)
 
