@@ -40,16 +40,26 @@ def version_info() -> KubeObject:
 
 
 def commit_of(checkout: Path) -> str:
-    """The commit that a git checkout is at; empty where there is none to be read."""
+    """The commit that a git checkout or worktree is at; empty where there is none to be read."""
     try:
-        head = (checkout / ".git" / "HEAD").read_text(encoding="ascii").strip()
+        own, shared = _git_directories(checkout / ".git")
+        head = (own / "HEAD").read_text(encoding="ascii").strip()
         if not head.startswith("ref: "):
             return head
         name = head.removeprefix("ref: ")
-        branch = checkout / ".git" / name
-        if branch.is_file():
-            return branch.read_text(encoding="ascii").strip()
-        packed = (checkout / ".git" / "packed-refs").read_text(encoding="utf-8").splitlines()
+        for directory in (own, shared):
+            if (directory / name).is_file():
+                return (directory / name).read_text(encoding="ascii").strip()
+        packed = (shared / "packed-refs").read_text(encoding="utf-8").splitlines()
         return next((line.split()[0] for line in packed if line.endswith(f" {name}")), "")
     except (OSError, ValueError):
         return ""
+
+
+def _git_directories(place: Path) -> tuple[Path, Path]:
+    """The directory of a checkout's own head and that of all branches, which worktrees share (gitrepository-layout)."""
+    if place.is_dir():
+        return place, place
+    own = place.parent / place.read_text(encoding="utf-8").strip().removeprefix("gitdir: ")
+    common = own / "commondir"
+    return own, own / common.read_text(encoding="utf-8").strip() if common.is_file() else own
