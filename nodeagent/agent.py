@@ -15,7 +15,6 @@ import gc
 import logging
 import os
 import signal
-import time
 from collections.abc import Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -24,6 +23,7 @@ from typing import Any
 
 import flotilla
 from flotilla.api.objects import KubeObject, encode, name_of, namespace_of, uid_of
+from flotilla.clocks import steady_unix_s
 from flotilla.descriptors import raise_descriptor_limit
 from nodeagent.admission import Admission, Refusal, apparmor_enabled
 from nodeagent.assigned import ObjectKey
@@ -192,7 +192,7 @@ class Agent:
         self._shutdown = NodeShutdown(request, self._worker, unready=self._uplink.node_unready)
         logs = LogReader(self._worker, self._parts.starter)
         self._tunnels = Tunnels(self._worker, self._parts.containers, logs, self._resources.pages)
-        self._scraper = ApplicationScraper(warn=self._warn_of_page, wall_clock=time.time)
+        self._scraper = ApplicationScraper(warn=self._warn_of_page, clock=steady_unix_s)
         self._files = IdentityFiles(settings.data_dir / "pki", ca_file=settings.ca_file)
         self._identity: Identity | None = None
         self._sessions = [self._session(server) for server in settings.servers]

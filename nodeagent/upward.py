@@ -217,7 +217,7 @@ def samples_of(newest: Round, *, whole: bool) -> pb.Samples:
         for each in (newest.containers if whole else ())
     ]
     return pb.Samples(
-        time_unix_s=newest.time_unix_s,
+        time_unix_s=newest.steady_unix_s,
         containers=keys,
         generation=newest.generation,
         cpu_usage_ns=columns.cpu_usage_ns,

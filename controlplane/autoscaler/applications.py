@@ -2,14 +2,14 @@
 
 One row a round, one column a series, as with the containers' samples. A page is read at a moment of its own, so each
 value carries its time; a round that brings nothing new of a page repeats it. Rates are taken between moments of the
-node's clock and placed on the server's by when the round arrived. What is older than ten seconds is missing.
+node's clock and placed on the server's, a steady one, by when the round arrived. What is older than ten seconds is
+missing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -20,6 +20,7 @@ from controlplane.autoscaler.columns import WINDOW_SLACK_S, Numbers, Usage
 from controlplane.autoscaler.naming import metrics_of, readings
 from controlplane.autoscaler.samples import STALE_AFTER_S, WINDOW_S, total
 from flotilla.api.selectors import LabelSelector
+from flotilla.clocks import steady_unix_s
 from protos import dispatcher_pb2 as pb
 
 logger = logging.getLogger(__name__)
@@ -53,8 +54,8 @@ class _Node:
 class ApplicationMetrics:
     """Takes rounds in and answers for the last few seconds."""
 
-    def __init__(self, *, wall_clock: Callable[[], float] = time.time) -> None:
-        self._wall_clock = wall_clock
+    def __init__(self, *, clock: Callable[[], float] = steady_unix_s) -> None:
+        self._clock = clock
         self._nodes: dict[str, _Node] = {}
         self._arrival = asyncio.Event()
 
@@ -77,7 +78,7 @@ class ApplicationMetrics:
         for row, data in ((known.scraped, message.scraped_unix_s), (known.values, message.values)):
             row[:-1] = row[1:]
             row[-1] = np.frombuffer(data, "<f8")
-        known.taken_unix_s, known.received_unix_s = message.time_unix_s, self._wall_clock()
+        known.taken_unix_s, known.received_unix_s = message.time_unix_s, self._clock()
         self._arrival.set()
         self._arrival = asyncio.Event()
 
@@ -167,7 +168,7 @@ class ApplicationMetrics:
 
     def _fresh(self, node: str) -> _Node | None:
         known = self._nodes.get(node)
-        if known is None or self._wall_clock() - known.received_unix_s > STALE_AFTER_S:
+        if known is None or self._clock() - known.received_unix_s > STALE_AFTER_S:
             return None
         return known
 

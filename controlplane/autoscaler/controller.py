@@ -69,7 +69,7 @@ class _Outcome:
 
 
 class AutoscalerReconciler:
-    """Keys are namespace and name of the HPA."""
+    """Keys are namespace and name of the HPA. ``clock`` is for what is written; ages are told by the samples' clock."""
 
     def __init__(
         self, cache: Cache, objects: Objects, recorder: EventRecorder, figures: Figures, *, clock: Clock
@@ -77,14 +77,14 @@ class AutoscalerReconciler:
         self._cache = cache
         self._objects = objects
         self._recorder = recorder
-        self._clock = clock
-        self._readiness, self._traits = ReadinessTracker(clock), PodTraitsCache()
+        self._clock, self._steady = clock, figures.samples.now
+        self._readiness, self._traits = ReadinessTracker(self._steady), PodTraitsCache()
         self._scalers = TargetIndex()
         self._figures = figures
         self._measurer = Measurer(
             PodReader(SampledUsage(figures.samples), figures.applications, self._readiness, self._traits),
             TotalReader(cache, figures.applications, figures.queries),
-            clock,
+            self._steady,
         )
         self._memories: dict[ObjectKey, Memory] = {}
         self._asked_for: dict[ObjectKey, frozenset[str]] = {}
@@ -174,7 +174,7 @@ class AutoscalerReconciler:
         now_s, bounds = asyncio.get_running_loop().time(), bounds_of(autoscaler)
         sampled = not read_options(autoscaler)[0].from_prometheus
         if sampled and bounds.minimum <= target.replicas <= bounds.maximum:
-            settling = self._measurer.reader.settling(pods, now=self._clock())
+            settling = self._measurer.reader.settling(pods, now=self._steady())
             if memory.waits(settling=settling, now_s=now_s):
                 return None
         memory.evaluated_s = now_s
@@ -197,7 +197,7 @@ class AutoscalerReconciler:
         if (ambiguous := self._ambiguous(target, memory)) is not None:
             evaluation = replace(evaluation, decision=ambiguous)
         measurer = self._measurer_for(entry.obj, evaluation.options)
-        return explain(entry.obj, evaluation, pods, measurer, now=self._clock())
+        return explain(entry.obj, evaluation, pods, measurer, now=self._steady())
 
     def _measurer_for(self, autoscaler: KubeObject, options: AutoscalingOptions) -> Measurer:
         """With the source of CPU and memory that the autoscaler has chosen."""

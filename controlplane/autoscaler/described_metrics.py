@@ -25,6 +25,7 @@ from flotilla.api.quantities import format_cpu_millis
 from flotilla.api.registry import Resource
 from flotilla.api.resources import HORIZONTAL_POD_AUTOSCALERS, PODS
 from flotilla.api.selectors import LabelSelector
+from flotilla.clocks import shown_unix_s
 
 LONGEST_WAIT_S = 3.0
 _T = TypeVar("_T")
@@ -104,7 +105,7 @@ def _reference(resource: Resource, entry: Entry) -> KubeObject:
 
 
 def _value(described: KubeObject, metric: str, usage: Usage) -> KubeObject:
-    shown = _shown(described, metric, usage.value, datetime.fromtimestamp(usage.window_end_unix_s, UTC))
+    shown = _shown(described, metric, usage.value, datetime.fromtimestamp(shown_unix_s(usage.window_end_unix_s), UTC))
     return shown | ({"windowSeconds": round(usage.window_s)} if usage.window_s else {})
 
 

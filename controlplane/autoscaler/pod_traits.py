@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 from controlplane.autoscaler.usage import PodState
-from flotilla.api.objects import is_deleting, name_of, parse_time
+from flotilla.api.objects import is_deleting, name_of
 from flotilla.api.quantities import bytes_of, cpu_millis
 
 Resources = Mapping[str, Mapping[str, Any]]
@@ -26,7 +25,6 @@ class PodTraits:
     name: str
     phase: str
     deleting: bool
-    started: datetime | None
     whole: Resources
     containers: tuple[tuple[str, Resources], ...]
     _amounts: dict[tuple[str, str, str], tuple[int | None, str]] = field(default_factory=dict)
@@ -83,13 +81,11 @@ def _read(pod: PodState) -> PodTraits:
     spec, status = obj["spec"], obj.get("status") or {}
     sidecars = [each for each in spec.get("initContainers") or () if each.get("restartPolicy") == "Always"]
     lasting = (*spec.get("containers", ()), *sidecars)
-    started = status.get("startTime")
     return PodTraits(
         revision=pod.revision,
         name=name_of(obj),
         phase=status.get("phase") or "Pending",
         deleting=is_deleting(obj),
-        started=parse_time(started) if started else None,
         whole=spec.get("resources") or {},
         containers=tuple((each["name"], each.get("resources") or {}) for each in lasting),
     )

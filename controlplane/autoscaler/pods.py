@@ -120,8 +120,8 @@ class PodReader:
             for entry in pods
             if (readiness := self.readiness.of(entry.uid)) is not None
             and readiness.ready
-            and (started := self.traits.of(entry).started) is not None
-            and readiness.changed - started < STARTING_UP
+            and readiness.started is not None
+            and readiness.changed - readiness.started < STARTING_UP
         ]
         return max(moments).timestamp() if moments else 0.0
 
@@ -138,7 +138,7 @@ class PodReader:
             deleting=traits.deleting,
             ready=readiness is not None and readiness.ready,
             ready_changed=readiness.changed if readiness is not None else None,
-            started=traits.started,
+            started=readiness.started if readiness is not None else None,
             request=request,
             request_fault=fault,
             sample=sample,

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +23,7 @@ from controlplane.autoscaler.usage import QueriedUsage, resource_queries
 from controlplane.reconcile.controller import ObjectKey
 from flotilla.api.autoscaling_options import SERVER, AutoscalingOptions, read_options
 from flotilla.api.objects import namespace_of
+from flotilla.clocks import steady_unix_s
 
 logger = logging.getLogger(__name__)
 
@@ -71,11 +71,11 @@ class PrometheusQueries:
     """Follows the queries of all autoscalers. ``server`` is the cluster's Prometheus, empty if it has none."""
 
     def __init__(
-        self, server: str = "", *, timeout_s: float = TIMEOUT_S, wall_clock: Callable[[], float] = time.time
+        self, server: str = "", *, timeout_s: float = TIMEOUT_S, clock: Callable[[], float] = steady_unix_s
     ) -> None:
         self._timeout_s = timeout_s
         self._server = server
-        self._wall_clock = wall_clock
+        self._clock = clock
         self._followed: dict[Query, _Followed] = {}
         self._used: dict[ObjectKey, frozenset[Query]] = {}
         self._arrived: set[ObjectKey] = set()
@@ -134,7 +134,7 @@ class PrometheusQueries:
             for query in queries
         )
         age_s = asyncio.get_running_loop().time() - self._followed[queries[0]].answered_s
-        return QueriedUsage(cores, held, self._wall_clock() - age_s)
+        return QueriedUsage(cores, held, self._clock() - age_s)
 
     def use(self, key: ObjectKey, wanted: frozenset[Query]) -> None:
         """Ask these for the autoscaler, and what was asked for it before no longer."""

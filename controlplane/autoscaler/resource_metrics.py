@@ -9,6 +9,7 @@ from controlplane.autoscaler.samples import SampleStore, total
 from controlplane.store.cache import Cache, Entry
 from flotilla.api.objects import KubeObject, format_time
 from flotilla.api.resources import NODES, PODS
+from flotilla.clocks import shown_unix_s
 
 API_VERSION = "metrics.k8s.io/v1beta1"
 _NANO = 1e-9
@@ -55,7 +56,7 @@ class ResourceMetrics:
 
 
 def _head(entry: Entry, cpu: Usage) -> KubeObject:
-    moment = format_time(datetime.fromtimestamp(cpu.window_end_unix_s, UTC))
+    moment = format_time(datetime.fromtimestamp(shown_unix_s(cpu.window_end_unix_s), UTC))
     metadata: KubeObject = {"name": entry.name, "creationTimestamp": moment, "labels": entry.labels}
     if entry.namespace:
         metadata["namespace"] = entry.namespace

@@ -1,22 +1,23 @@
 """What the agents have measured lately: the source of the autoscaler's figures and of ``metrics.k8s.io``.
 
 CPU is averaged over a sliding window of five seconds. Where the window lies is taken from when rounds arrived (on the
-server's clock, which pod readiness is judged on too), its length and the rates from the node's own timestamps, so that
-clocks that differ distort neither. What is older than ten seconds is missing, not current. Figures are asked for by the
-node that a pod is bound to: what another node claims to have measured of it does not count.
+server's steady clock, which pod readiness is judged on too), its length and the rates from the node's own timestamps,
+so that clocks that differ, or are set, distort neither. What is older than ten seconds is missing, not current. Figures
+are asked for by the node that a pod is bound to: what another node claims to have measured of it does not count.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import numpy as np
 
 from controlplane.autoscaler.columns import ContainerId, NodeColumns, Numbers, Round, Span, Usage
+from flotilla.clocks import steady_unix_s
 from protos import dispatcher_pb2 as pb
 
 logger = logging.getLogger(__name__)
@@ -53,8 +54,8 @@ class _Node:
 class SampleStore:
     """Takes samples in and answers for the last few seconds."""
 
-    def __init__(self, *, wall_clock: Callable[[], float] = time.time) -> None:
-        self._wall_clock = wall_clock
+    def __init__(self, *, clock: Callable[[], float] = steady_unix_s) -> None:
+        self._clock = clock
         self._nodes: dict[str, _Node] = {}
         self._arrived: set[str] = set()
         self._arrival = asyncio.Event()
@@ -76,6 +77,10 @@ class SampleStore:
         known.columns.add(round_)
         self._arrived.add(node)
         self._arrival.set()
+
+    def now(self) -> datetime:
+        """The moment, on the clock that windows are placed on."""
+        return datetime.fromtimestamp(self._clock(), UTC)
 
     def forget(self, node: str) -> None:
         """The node no longer exists."""
@@ -145,7 +150,7 @@ class SampleStore:
             return None
         return Round(
             time_unix_s=samples.time_unix_s,
-            received_unix_s=self._wall_clock(),
+            received_unix_s=self._clock(),
             cpu_s=cpu * _NANO,
             memory_bytes=memory,
             started_unix_s=started,
@@ -156,7 +161,7 @@ class SampleStore:
 
     def _fresh(self, node: str) -> _Node | None:
         known = self._nodes.get(node)
-        if known is None or self._wall_clock() - known.columns.received_unix_s > STALE_AFTER_S:
+        if known is None or self._clock() - known.columns.received_unix_s > STALE_AFTER_S:
             return None
         return known
 

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from flotilla.clocks import steady_unix_s
 from nodeagent.cgroups.layout import CgroupLayout
 from nodeagent.cgroups.stats import CgroupReader, CgroupStats
 from nodeagent.metrics.machine import MachineReader, MachineSample
@@ -54,13 +55,17 @@ class Columns:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """All containers at one moment; ``rows`` belong to ``containers`` in order."""
+    """All containers at one moment; ``rows`` belong to ``containers`` in order.
+
+    ``time_unix_s`` is the moment by the wall clock, ``steady_unix_s`` by a clock that nobody sets.
+    """
 
     time_unix_s: float
     generation: int
     containers: tuple[TrackedContainer, ...]
     rows: tuple[CgroupStats, ...]
     machine: MachineSample
+    steady_unix_s: float
 
     def columns(self) -> Columns:
         return Columns(
@@ -121,7 +126,7 @@ class Sampler:
             self._containers = containers
             self._generation += 1
         rows = tuple(self._last[container] for container in containers)
-        newest = Round(now_unix_s, self._generation, self._containers, rows, self._machine.read())
+        newest = Round(now_unix_s, self._generation, self._containers, rows, self._machine.read(), steady_unix_s())
         self._recent.append(newest)
         return newest
 

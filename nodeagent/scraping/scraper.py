@@ -69,12 +69,12 @@ class _Followed:
 class ApplicationScraper:
     """Follows the pages of the pods it is told of. ``warn(pod, message)`` tells of what keeps a page from being read.
 
-    ``wall_clock`` gives Unix seconds.
+    ``clock`` gives Unix seconds that are not set.
     """
 
-    def __init__(self, *, warn: Warn, wall_clock: Callable[[], float]) -> None:
+    def __init__(self, *, warn: Warn, clock: Callable[[], float]) -> None:
         self._warn = warn
-        self._wall_clock = wall_clock
+        self._clock = clock
         self._interest: dict[str, frozenset[str]] = {}
         self._pages: dict[str, _Followed] = {}
         self._refused: dict[str, str] = {}
@@ -138,7 +138,7 @@ class ApplicationScraper:
             if sys.byteorder == "big":
                 column.byteswap()
         return ApplicationRound(
-            self._wall_clock(), self._generation, self._series, scraped.tobytes(), values.tobytes(), frozenset(offered)
+            self._clock(), self._generation, self._series, scraped.tobytes(), values.tobytes(), frozenset(offered)
         )
 
     async def close(self) -> None:
@@ -182,7 +182,7 @@ class ApplicationScraper:
             return str(error)
         except TimeoutError:
             return f"no answer within {TIMEOUT_S:g} s"
-        followed.page, followed.read_unix_s = page, self._wall_clock()
+        followed.page, followed.read_unix_s = page, self._clock()
         return "more than 500 series are asked for; the rest is left out" if page.cut else ""
 
     async def _fetch(self, url: str) -> str:

@@ -53,7 +53,7 @@ async def scraper(warnings: Warnings) -> AsyncIterator[ApplicationScraper]:
     def warn(pod: dict[str, Any], message: str) -> None:
         warnings.append((pod["metadata"]["name"], message))
 
-    scraper = ApplicationScraper(warn=warn, wall_clock=time.time)
+    scraper = ApplicationScraper(warn=warn, clock=time.time)
     yield scraper
     await scraper.close()
 

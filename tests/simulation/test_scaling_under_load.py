@@ -103,7 +103,7 @@ def _now() -> float:
 async def _scaled(make_world: Make, make_deployment: Make, **spec: Any) -> AsyncIterator[tuple[World, Load]]:
     """Two replicas with room up to 20, target 50 % of 100m, one world with everything running."""
     world: World = _started_pods(make_world())
-    samples = SampleStore(wall_clock=lambda: wall_clock().timestamp())
+    samples = SampleStore(clock=lambda: wall_clock().timestamp())
     load = Load(world, samples)
     async with world.running(nodes=3):
         autoscaler = build_autoscaler(world.cache, world.objects, world.recorder, Figures(samples), clock=wall_clock)

@@ -124,7 +124,7 @@ def _steps(
 
 
 def _begun(pod: PodModel, replicas: int) -> Workload:
-    samples = SampleStore(wall_clock=lambda: workload.now_s)
+    samples = SampleStore(clock=lambda: workload.now_s)
     workload = Workload(pod, samples, EPOCH_S - 600.0)
     workload.scale(replicas)
     workload.advance(600.0, 0.0)

@@ -146,7 +146,8 @@ class Workload:
         if pod is None:
             return None
         changed = pod.created_s if pod.ready_s is None else pod.ready_s
-        return Readiness(pod.ready_s is not None, datetime.fromtimestamp(changed, UTC))
+        created = datetime.fromtimestamp(pod.created_s, UTC)
+        return Readiness(pod.ready_s is not None, datetime.fromtimestamp(changed, UTC), created)
 
     def of_pod(self, node: str, uid: str, metric: str, selector: LabelSelector) -> Usage | None:
         """Implements ``ApplicationSource``: every ready pod says that it has its share of the load."""

@@ -31,7 +31,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def store(clock: Clock) -> ApplicationMetrics:
-    return ApplicationMetrics(wall_clock=clock)
+    return ApplicationMetrics(clock=clock)
 
 
 def _round(at: float, *values: Value, generation: int = 1, scraped: float | None = None) -> pb.ApplicationSamples:

@@ -48,7 +48,7 @@ def _pod(name: str) -> KubeObject:
 def _sampled(cache: Cache) -> SampleStore:
     """Four seconds in which ``web`` uses half a core and the node a whole one."""
     clock = [T0]
-    samples = SampleStore(wall_clock=lambda: clock[0])
+    samples = SampleStore(clock=lambda: clock[0])
     pod = cache.get(PODS, "default", "web")
     assert pod is not None
     key = pb.ContainerKey(namespace="default", pod="web", pod_uid=pod.uid, container="app")

@@ -33,7 +33,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def store(clock: Clock) -> SampleStore:
-    return SampleStore(wall_clock=clock)
+    return SampleStore(clock=clock)
 
 
 def _round(at: float, rows: dict[str, Row], *, generation: int = 1, node_cpu_s: float = 0.0) -> pb.Samples:
