@@ -13,7 +13,7 @@ from protos import dispatcher_pb2 as pb
 
 @pytest.mark.parametrize("step_s", [3600.0, -3600.0])
 def test_setting_the_clock_moves_what_is_shown_alone(monkeypatch: pytest.MonkeyPatch, step_s: float) -> None:
-    """A wall clock that is set makes no sample older or newer; a moment that is shown is shown as the clock says now."""
+    """A wall clock that is set makes no sample older or newer; what is shown is told as the clock says now."""
     store = SampleStore()
     for second in range(3):
         store.ingest("one", pb.Samples(time_unix_s=1000.0 + second, node_cpu_usage_ns=second * 10**9))
