@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
+from flotilla.api.documents import Document
 from flotilla.api.objects import KubeObject
 from flotilla.cli import options
 from flotilla.cli.client import Client, ServerError
 from flotilla.cli.discovery import Discovery, Kind
-from flotilla.cli.documents import Document, read_documents
 from flotilla.cli.failures import CommandError
+from flotilla.cli.sources import read_documents
 
 FIELD_MANAGER = "flotilla"
 

@@ -13,8 +13,8 @@ from flotilla.cli import options
 from flotilla.cli.apply import kind_of, object_path
 from flotilla.cli.client import Client, ServerError, StreamBrokenError
 from flotilla.cli.discovery import Discovery, Kind
-from flotilla.cli.documents import read_documents
 from flotilla.cli.failures import CommandError
+from flotilla.cli.sources import read_documents
 from flotilla.cli.targets import parse_targets
 
 WATCH_SLICE_S = 10

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+from flotilla.api.documents import ManifestError
 from flotilla.api.objects import KubeObject, annotations_of, name_of, namespace_of, uid_of
 from nodeagent.runtime.inotify import (
     IN_CLOSE_WRITE,
@@ -23,7 +24,7 @@ from nodeagent.runtime.inotify import (
     IN_MOVED_TO,
     Inotify,
 )
-from nodeagent.static_pods.manifests import MANIFEST_FILE, ManifestError, static_pods
+from nodeagent.static_pods.manifests import MANIFEST_FILE, static_pods
 
 logger = logging.getLogger(__name__)
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
+from flotilla.api.documents import ManifestError, parse_documents
 from flotilla.api.mirrors import MIRROR_ANNOTATION, is_mirror
 from flotilla.api.objects import KubeObject, annotations_of, encode, format_time, name_of, namespace_of, uid_of
 
@@ -27,10 +28,6 @@ _OBJECT_VOLUMES = ("configMap", "secret", "persistentVolumeClaim", "ephemeral")
 _OBJECT_PROJECTIONS = ("configMap", "secret", "serviceAccountToken", "clusterTrustBundle", "podCertificate")
 _OBJECT_VARIABLES = ("configMapKeyRef", "secretKeyRef")
 _CONTAINERS = ("initContainers", "containers", "ephemeralContainers")
-
-
-class ManifestError(Exception):
-    """A manifest that can't be run; the message names file, document and field."""
 
 
 def is_static(pod: Mapping[str, Any]) -> bool:
@@ -49,18 +46,12 @@ def mirror_of(pod: KubeObject) -> KubeObject:
 
 def static_pods(file: str, text: bytes, *, node: str, now: datetime) -> list[KubeObject]:
     """The pods of a manifest, ready to run on ``node``. Raises ManifestError for the first fault."""
-    from flotilla.cli.documents import parse_documents
-    from flotilla.cli.failures import CommandError
-
     pods: list[KubeObject] = []
-    try:
-        for document in parse_documents(file, text):
-            try:
-                pods.append(_static_pod(document.obj, file, node=node, now=now))
-            except ManifestError as error:
-                raise ManifestError(f"{document.label}: {error}") from error
-    except CommandError as error:
-        raise ManifestError(str(error)) from error
+    for document in parse_documents(file, text):
+        try:
+            pods.append(_static_pod(document.obj, file, node=node, now=now))
+        except ManifestError as error:
+            raise ManifestError(f"{document.label}: {error}") from error
     return pods
 
 

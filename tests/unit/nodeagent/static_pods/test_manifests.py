@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from flotilla.api.documents import ManifestError
 from flotilla.api.objects import KubeObject, annotations_of, uid_of
-from nodeagent.static_pods.manifests import ManifestError, is_static, mirror_of, static_pods
+from nodeagent.static_pods.manifests import is_static, mirror_of, static_pods
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 WEB = b"""\

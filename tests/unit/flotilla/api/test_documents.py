@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from flotilla.cli.documents import parse_documents, read_documents
-from flotilla.cli.failures import CommandError
+from flotilla.api.documents import ManifestError, parse_documents
 
 POD = b"apiVersion: v1\nkind: Pod\nmetadata: {name: a}\n"
 
@@ -75,7 +72,7 @@ def test_scalars_are_read_as_kubernetes_reads_them(scalar: str, value: object) -
 )
 def test_a_mistake_is_named_with_its_place(text: bytes, message: str) -> None:
     """File, document, line or field stand in the message."""
-    with pytest.raises(CommandError) as failure:
+    with pytest.raises(ManifestError) as failure:
         _parse(text)
     assert message in str(failure.value)
 
@@ -84,16 +81,3 @@ def test_merge_keys_and_anchors_work() -> None:
     """YAML anchors and merge keys give what they give elsewhere, without counting as keys that stand twice."""
     obj = _parse(POD + b"base: &b {x: 1, y: 2}\nmore:\n  <<: *b\n  z: 3\n")[0]
     assert obj["more"] == {"x": 1, "y": 2, "z": 3}
-
-
-def test_a_directory_is_read_in_order(tmp_path: Path) -> None:
-    """YAML and JSON files of a directory come by name, others not at all."""
-    for name in ("b.yaml", "a.json", "c.txt"):
-        (tmp_path / name).write_bytes(POD)
-    assert [Path(each.source).name for each in read_documents([str(tmp_path)])] == ["a.json", "b.yaml"]
-
-
-def test_a_missing_file_is_named() -> None:
-    """A file that can't be read is an error with its name."""
-    with pytest.raises(CommandError, match=r"/nonexistent\.yaml: No such file"):
-        read_documents(["/nonexistent.yaml"])

@@ -1,34 +1,28 @@
-"""Objects from manifests: files, directories, URLs and standard input, YAML or JSON.
+"""Objects from the text of manifests, YAML or JSON.
 
-Everything is read before anything is sent, so that a file that doesn't parse changes nothing. Each object keeps where
-it came from, for messages. Scalars are read as Kubernetes reads them: dates stay text, ``12:30`` is no number, and a
-key that stands twice in a mapping is an error.
+Each object keeps where it came from, for messages. Scalars are read as Kubernetes reads them: dates stay text,
+``12:30`` is no number, and a key that stands twice in a mapping is an error.
 """
 
 from __future__ import annotations
 
 import re
-import sys
-import urllib.error
-import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from flotilla.api.objects import KubeObject
-from flotilla.cli.failures import CommandError
-
-SUFFIXES = (".yaml", ".yml", ".json")
-URL_TIMEOUT_S = 30.0
-URL_LIMIT_BYTES = 10 * 1024**2
 
 _INTEGER = re.compile(r"^(?:[-+]?0b[01_]+|[-+]?0o?[0-7_]+|[-+]?(?:0|[1-9][0-9_]*)|[-+]?0x[0-9a-fA-F_]+)$")
 _FLOAT = re.compile(
     r"^(?:[-+]?(?:[0-9][0-9_]*)\.[0-9_]*(?:[eE][-+]?[0-9]+)?|[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+"
     r"|\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
 )
+
+
+class ManifestError(ValueError):
+    """A manifest that can't be used; the message names file, document and field."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,21 +46,8 @@ class Document:
         return f"{self.place}: {kind}/{name}" if name else f"{self.place}: {kind}"
 
 
-def read_documents(sources: Sequence[str], *, recursive: bool = False) -> list[Document]:
-    """All objects of ``sources`` in order, Lists taken apart. Raises CommandError naming file, document and field."""
-    documents = [
-        document
-        for source in sources
-        for name, text in _texts(source, recursive=recursive)
-        for document in parse_documents(name, text)
-    ]
-    if not documents:
-        raise CommandError(f"no objects in {', '.join(sources)}")
-    return documents
-
-
 def parse_documents(source: str, text: bytes) -> Iterator[Document]:
-    """The objects in the text of one file. Raises CommandError."""
+    """The objects in the text of one file. Raises ManifestError."""
     import yaml
 
     index = 0
@@ -80,9 +61,9 @@ def parse_documents(source: str, text: bytes) -> Iterator[Document]:
                 _check(document)
                 yield document
     except yaml.YAMLError as error:
-        raise CommandError(f"{source}: document {index + 1}: not valid YAML: {_explain(error)}") from error
+        raise ManifestError(f"{source}: document {index + 1}: not valid YAML: {_explain(error)}") from error
     except UnicodeDecodeError as error:
-        raise CommandError(f"{source}: not UTF-8 text: {error}") from error
+        raise ManifestError(f"{source}: not UTF-8 text: {error}") from error
 
 
 def _expanded(value: Any) -> list[Any]:
@@ -94,56 +75,19 @@ def _expanded(value: Any) -> list[Any]:
 def _check(document: Document) -> None:
     obj: Any = document.obj
     if not isinstance(obj, dict):
-        raise CommandError(f"{document.place}: an object must be a mapping, this is {_type_name(obj)}")
+        raise ManifestError(f"{document.place}: an object must be a mapping, this is {_type_name(obj)}")
     for field in ("apiVersion", "kind"):
         if not isinstance(obj.get(field), str) or not obj[field]:
-            raise CommandError(f"{document.label}: {field}: required, a string")
+            raise ManifestError(f"{document.label}: {field}: required, a string")
     if not isinstance(obj.get("metadata"), dict):
-        raise CommandError(f"{document.label}: metadata: required, a mapping")
+        raise ManifestError(f"{document.label}: metadata: required, a mapping")
     name = obj["metadata"].get("name")
     if not isinstance(name, str) or not name:
-        raise CommandError(f"{document.label}: metadata.name: required, a string")
+        raise ManifestError(f"{document.label}: metadata.name: required, a string")
 
 
 def _type_name(value: Any) -> str:
     return {list: "a list", str: "text", bool: "a boolean"}.get(type(value), "a number")
-
-
-def _texts(source: str, *, recursive: bool) -> Iterator[tuple[str, bytes]]:
-    if source == "-":
-        yield "standard input", sys.stdin.buffer.read()
-    elif source.startswith(("http://", "https://")):
-        yield source, _download(source)
-    else:
-        for path in _files(Path(source), recursive=recursive):
-            yield str(path), _read(path)
-
-
-def _files(path: Path, *, recursive: bool) -> list[Path]:
-    if not path.is_dir():
-        return [path]
-    found = sorted(each for each in path.glob("**/*" if recursive else "*") if each.suffix in SUFFIXES)
-    if not found:
-        raise CommandError(f"{path}: no {', '.join(SUFFIXES)} files in this directory")
-    return found
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise CommandError(f"{path}: {error.strerror}") from error
-
-
-def _download(url: str) -> bytes:
-    try:
-        with urllib.request.urlopen(url, timeout=URL_TIMEOUT_S) as reply:
-            data: bytes = reply.read(URL_LIMIT_BYTES + 1)
-    except (urllib.error.URLError, OSError, ValueError) as error:
-        raise CommandError(f"{url}: {getattr(error, 'reason', error)}") from error
-    if len(data) > URL_LIMIT_BYTES:
-        raise CommandError(f"{url}: more than {URL_LIMIT_BYTES} bytes")
-    return data
 
 
 def _explain(error: Any) -> str:
