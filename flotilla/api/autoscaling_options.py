@@ -24,11 +24,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
+from flotilla.api.annotation_reader import AnnotationReader, one_of
 from flotilla.api.durations import parse_duration
 from flotilla.api.objects import annotations_of
 
@@ -49,7 +50,6 @@ FORECAST_SEASON = "flotilla.dev/forecast-season"
 _SHORTEST_INTERVAL_S, _LONGEST_INTERVAL_S = 1.0, 300.0
 _LONGEST_QUERY = 16_384
 _LONGEST_SEASON_S = 7 * 86_400.0
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,27 +91,9 @@ class AutoscalingOptions:
     forecast: ForecastOptions | None = None
 
 
-@dataclass(slots=True)
-class _Reader:
-    """Reads annotations one by one, keeping the faults: (annotation, value, what is expected)."""
-
-    annotations: Mapping[str, str]
-    faults: list[tuple[str, str, str]] = field(default_factory=list)
-
-    def read(self, name: str, default: _T, parse: Callable[[str], _T]) -> _T:
-        text = self.annotations.get(name)
-        if text is None:
-            return default
-        try:
-            return parse(text)
-        except ValueError as error:
-            self.faults.append((name, text, str(error)))
-            return default
-
-
 def read_options(autoscaler: Mapping[str, Any]) -> tuple[AutoscalingOptions, list[tuple[str, str, str]]]:
     """The options, and each faulty annotation with its value and what is expected; a faulty one has its default."""
-    reader = _Reader(annotations_of(autoscaler))
+    reader = AnnotationReader(annotations_of(autoscaler))
     replicas = reader.read(FALLBACK_REPLICAS, 0, _count)
     after_s = reader.read(FALLBACK_AFTER, 180.0, _span)
     threshold, hold_s = reader.read(PANIC_THRESHOLD, 0.0, _multiple), reader.read(PANIC_HOLD, 60.0, _span)
@@ -123,18 +105,18 @@ def read_options(autoscaler: Mapping[str, Any]) -> tuple[AutoscalingOptions, lis
         },
         server=reader.read(SERVER, "", _server),
         interval_s=reader.read(INTERVAL, 5.0, _interval),
-        empty_is_zero=reader.read(EMPTY, "error", _one_of("error", "zero")) == "zero",
-        from_prometheus=reader.read(RESOURCE_METRICS, "agents", _one_of("agents", "prometheus")) == "prometheus",
+        empty_is_zero=reader.read(EMPTY, "error", one_of("error", "zero")) == "zero",
+        from_prometheus=reader.read(RESOURCE_METRICS, "agents", one_of("agents", "prometheus")) == "prometheus",
         fallback=Fallback(replicas, after_s) if replicas else None,
-        saturation_aware=reader.read(SATURATION_AWARE, "false", _one_of("true", "false")) == "true",
+        saturation_aware=reader.read(SATURATION_AWARE, "false", one_of("true", "false")) == "true",
         panic=Panic(threshold, hold_s) if threshold else None,
         forecast=_forecast(reader),
     )
     return options, reader.faults
 
 
-def _forecast(reader: _Reader) -> ForecastOptions | None:
-    kind = reader.read(FORECAST, "", _one_of("trend", "season"))
+def _forecast(reader: AnnotationReader) -> ForecastOptions | None:
+    kind = reader.read(FORECAST, "", one_of("trend", "season"))
     horizon_s = reader.read(FORECAST_HORIZON, 60.0, _horizon)
     season_s = reader.read(FORECAST_SEASON, 86_400.0, _season)
     return ForecastOptions(horizon_s, season_s if kind == "season" else 0.0) if kind else None
@@ -204,12 +186,3 @@ def _server(text: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname or not bare or not port_is_valid:
         raise expected
     return text.rstrip("/")
-
-
-def _one_of(*choices: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if text not in choices:
-            raise ValueError(f"must be {' or '.join(choices)}")
-        return text
-
-    return parse
