@@ -2,7 +2,8 @@
 
 There is no period: a round of samples from a node brings up the autoscalers that have pods on it, once a second at most
 each, and a change of an autoscaler or its target brings it up at once. What the stabilization window needs is kept in
-memory; after a restart it begins with the replicas that are there, so that nothing is removed for a whole window.
+memory; after a restart it begins with the replicas that are there, so that nothing is removed for a whole window. What
+the policies need is noted on the autoscaler, so that they hold whoever leads.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from controlplane.autoscaler.metrics import ResourceMetric, TotalMetric, read_me
 from controlplane.autoscaler.pod_traits import PodTraitsCache
 from controlplane.autoscaler.pods import PodReader, pods_of
 from controlplane.autoscaler.readiness import ReadinessTracker
-from controlplane.autoscaler.stabilization import History
+from controlplane.autoscaler.recent_changes import recalled, with_note
+from controlplane.autoscaler.stabilization import behavior_of
 from controlplane.autoscaler.status import next_status, worth_writing
 from controlplane.autoscaler.target import Target, TargetError, TargetIndex, find_target
 from controlplane.autoscaler.total_reader import TotalReader
@@ -214,7 +216,8 @@ class AutoscalerReconciler:
         now_s = asyncio.get_running_loop().time()
         memory = self._memories.get(key)
         if memory is None or memory.uid != uid_of(autoscaler):
-            memory = Memory(uid_of(autoscaler), "", History.seeded(target.replicas, now_s=now_s))
+            history = recalled(autoscaler, target.replicas, now=self._clock(), now_s=now_s)
+            memory = Memory(uid_of(autoscaler), "", history)
             self._memories[key] = memory
         memory.everywhere = any(isinstance(read_metric(spec), TotalMetric) for spec in autoscaler["spec"]["metrics"])
         if memory.target_uid != target.entry.uid:
@@ -285,7 +288,11 @@ class AutoscalerReconciler:
             status = self._status(autoscaler, outcome)
             if not worth_writing(autoscaler.get("status") or {}, status, since_last_s=since_s):
                 return None
-            return {**autoscaler, "status": status}
+            written = {**autoscaler, "status": status}
+            if memory is None:
+                return written
+            behavior = behavior_of(autoscaler["spec"])
+            return with_note(written, memory.history, behavior, now=self._clock(), now_s=now_s)
 
         if change(entry.copy()) is None:
             return

@@ -63,7 +63,8 @@ class Measurer:
     ) -> Measured:
         try:
             if isinstance(metric, TotalMetric):
-                total, ready = self.totals.read(metric, autoscaler), self.reader.ready_count(pods)
+                total = self.totals.read(metric, autoscaler)
+                ready = self.reader.ready_count(pods) if pods else None
                 proposal = replicas_for_total(total, metric.target, current=current, ready=ready, tolerance=tolerance)
             else:
                 proposal = _Measurement(self, metric, pods, tolerance, current).proposal()

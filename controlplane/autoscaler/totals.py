@@ -23,11 +23,11 @@ class TotalTarget:
 
 
 def replicas_for_total(
-    total: float, target: TotalTarget, *, current: int, ready: int, tolerance: Tolerance
+    total: float, target: TotalTarget, *, current: int, ready: int | None, tolerance: Tolerance
 ) -> Proposal:
     """The replica count for ``total`` (thousandths); ``current`` is the target's scale, ``ready`` its ready pods.
 
-    MetricError.
+    ``ready`` is None where the target has no pods at all, of which nothing follows. MetricError.
     """
     if target.value:
         return _by_value(total, target.value, current=current, ready=ready, tolerance=tolerance)
@@ -36,12 +36,14 @@ def replicas_for_total(
     raise MetricError("invalid metric source: neither a value target nor an average value target was set")
 
 
-def _by_value(total: float, target: int, *, current: int, ready: int, tolerance: Tolerance) -> Proposal:
+def _by_value(total: float, target: int, *, current: int, ready: int | None, tolerance: Tolerance) -> Proposal:
     ratio = total / target
     if current == 0:
         replicas = rounded_up(ratio)
     elif tolerance.contains(ratio):
         replicas = current
+    elif ready is None:
+        raise MetricError("no pods returned by selector while calculating replica count")
     else:
         replicas = rounded_up(ratio * ready)
     return Proposal(replicas, 0, None, ratio, total=math.trunc(total))

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from controlplane.autoscaler.calculator import PodFacts, Proposal, Sample, Target, Tolerance, replicas_for
 from controlplane.autoscaler.decision import Bounds, Measured, decide
+from controlplane.autoscaler.recent_changes import recalled, with_note
 from controlplane.autoscaler.stabilization import Behavior, History, Policy, Rules, limit, stabilize
+from flotilla.api.objects import KubeObject
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 LONG_AGO = NOW - timedelta(hours=1)
@@ -143,6 +145,44 @@ def test_a_policy_downwards_is_exceeded_in_no_window(
     for index, (began_s, base) in enumerate(counts):
         allowed = policy.value if policy.kind == "Pods" else -(-base * policy.value // 100)
         within = [count for at_s, count in counts[index:] if at_s < began_s + policy.period_s]
+        assert min(within) >= base - allowed
+
+
+@given(
+    proposals=RECOMMENDATIONS,
+    policy=POLICIES,
+    start=st.integers(1, 60),
+    down=st.booleans(),
+    ends=st.sets(st.integers(0, 39)),
+    unnoted=st.booleans(),
+)
+def test_a_policy_is_exceeded_in_no_window_whoever_leads(
+    proposals: list[tuple[int, int]], policy: Policy, start: int, down: bool, ends: set[int], unnoted: bool
+) -> None:
+    """A leader that takes over keeps to what the one before did, even if that one ended before it had noted it."""
+    behavior = Behavior(Rules(0, (policy,), "Disabled" if down else "Max"), Rules(0, (policy,)))
+    if not down:
+        behavior = Behavior(behavior.up, Rules(0, (policy,), "Disabled"))
+    scaler: KubeObject = {"metadata": {"name": "web"}, "status": {"desiredReplicas": start}}
+    replicas, now_s, history, counts = start, 0.0, History.seeded(start, now_s=0.0), [(0.0, start)]
+    for index, (elapsed_s, proposed) in enumerate(proposals):
+        now_s += elapsed_s
+        now = NOW + timedelta(seconds=now_s)
+        measured = [Measured("cpu", Proposal(proposed, 0, 0, 1.0))]
+        decision = decide(measured, history, behavior, Bounds(1, 1000), current=replicas, now_s=now_s)
+        assert decision.replicas is not None
+        replicas, history = decision.replicas, decision.history
+        counts.append((now_s, replicas))
+        if index not in ends or not unnoted:
+            scaler = with_note(scaler, history, behavior, now=now, now_s=now_s)
+            scaler["status"] = {"desiredReplicas": replicas}
+        if index in ends:
+            # What is carried over is the object alone; the clock of the next process counts from elsewhere.
+            history = recalled(scaler, replicas, now=now, now_s=now_s)
+    for index, (began_s, base) in enumerate(counts):
+        allowed = policy.value if policy.kind == "Pods" else -(-base * policy.value // 100)
+        within = [count for at_s, count in counts[index:] if at_s < began_s + policy.period_s]
+        assert max(within) <= base + allowed
         assert min(within) >= base - allowed
 
 
