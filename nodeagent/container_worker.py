@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from flotilla.api.objects import KubeObject, uid_of
+from flotilla.clocks import steady_unix_s
 from nodeagent.cgroups.layout import CgroupError
 from nodeagent.cgroups.oom import OomWatch
 from nodeagent.cgroups.stats import oom_kills
@@ -154,9 +155,9 @@ class ContainerWorker:
 
     def _refused(self, refusal: StartRefusedError, before: ContainerRecord) -> None:
         """A failed start of the program is an end of the run; anything before leaves the container waiting."""
-        state, now = self._state, time.time()
+        state, now = self._state, steady_unix_s()
         if refusal.reason == "RunContainerError" and refusal.run is not None:
-            ended = Ended(refusal.exit_code, START_ERROR, now, refusal.message)
+            ended = Ended(refusal.exit_code, START_ERROR, time.time(), refusal.message)
             self._note_end(ended, ran_s=0.0)
         else:
             refusals = before.refusals + 1
@@ -227,7 +228,7 @@ class ContainerWorker:
         elif problem is not None and problem != state.resize_problem:
             self.event("Warning", f"Resize{problem.reason}", problem.message)
         state.resizing, state.resize_problem = False, problem
-        state.resize_retry_at_unix_s = time.time() + RESIZE_RETRY_S if problem is not None else 0.0
+        state.resize_retry_at_unix_s = steady_unix_s() + RESIZE_RETRY_S if problem is not None else 0.0
         self._handle.changed()
 
     # ---- reports of the monitor ----
@@ -271,7 +272,8 @@ class ContainerWorker:
             failed=exit_.code != 0,
         )
         kills = oom_kills(self._context.cgroups.layout, path)
-        ran_s = exit_.finished_unix_s - run.started_unix_s
+        # What an end says of its moment may be from another time of day than the start; a process's age is not.
+        ran_s = run.process.age_s if run.process is not None else 0.0
         self._note_end(ended_of(exit_, oom_kills=kills, message=message), ran_s=ran_s)
         self._handle.changed()
 
@@ -279,7 +281,8 @@ class ContainerWorker:
         state = self._state
         failures = failures_after(state.record.failures, ran_s=ran_s)
         delay_s = restart_delay_s(failures)
-        retry_at_unix_s = ended.finished_unix_s + delay_s
+        since_end_s = min(max(0.0, time.time() - ended.finished_unix_s), delay_s, ran_s)
+        retry_at_unix_s = steady_unix_s() + delay_s - since_end_s
         state.record = state.record.with_ended(ended, failures=failures, retry_at_unix_s=retry_at_unix_s)
         state.unhealthy = ""
         self._stirred.set()
@@ -310,7 +313,7 @@ class ContainerWorker:
         state = self._state
         run = state.record.run
         assert run is not None
-        began = time.time()
+        began = steady_unix_s()
         self.event("Normal", "Killing", action.message)
         try:
             if self._monitoring is not None:
@@ -331,7 +334,7 @@ class ContainerWorker:
 
     async def _pre_stop(self, run: Run, deadline_unix_s: float) -> None:
         hook = (self._container.get("lifecycle") or {}).get("preStop")
-        remaining_s = deadline_unix_s - time.time()
+        remaining_s = deadline_unix_s - steady_unix_s()
         if not hook or remaining_s <= 0:
             return
         sandbox = self._handle.state.sandbox
@@ -348,11 +351,11 @@ class ContainerWorker:
     async def _until_ended(self, began_unix_s: float, action: StopContainer) -> None:
         hooked = "preStop" in (self._container.get("lifecycle") or {})
         extra_s = MINIMUM_GRACE_AFTER_HOOK_S if hooked and action.grace_s > 0 else 0.0
-        latest = max(began_unix_s + action.grace_s, time.time() + extra_s)
+        latest = max(began_unix_s + action.grace_s, steady_unix_s() + extra_s)
         while self._state.live:
             stop = self._handle.state.stop
             deadline = min(latest, stop.deadline_unix_s + extra_s) if stop is not None and action.pod_stops else latest
-            remaining_s = deadline - time.time()
+            remaining_s = deadline - steady_unix_s()
             if remaining_s <= 0:
                 break
             self._stirred.clear()

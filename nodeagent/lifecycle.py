@@ -159,7 +159,7 @@ def _over(pod: Mapping[str, Any], container: Mapping[str, Any], state: Container
 
 
 def decide(pod: Mapping[str, Any], state: PodState, now: float) -> Decision:
-    """The next actions for a pod at ``now`` (Unix seconds)."""
+    """The next actions for a pod at ``now`` (steady Unix seconds)."""
     if state.stop is not None:
         return _wind_down(pod, state, grace=max(0.0, state.stop.deadline_unix_s - now), message="Stopping container {}")
     if finished(pod, state):
@@ -174,7 +174,7 @@ def decide(pod: Mapping[str, Any], state: PodState, now: float) -> Decision:
 
 def _deadline(pod: Mapping[str, Any], state: PodState) -> float | None:
     seconds = pod["spec"].get("activeDeadlineSeconds")
-    return None if seconds is None else state.start_time_unix_s + float(seconds)
+    return None if seconds is None else state.start_time_unix_s - state.start_ahead_s + float(seconds)
 
 
 def _earliest(*moments: float | None) -> float | None:

@@ -191,9 +191,14 @@ class ContainerState:
 
 @dataclass(slots=True)
 class PodState:
-    """One pod while its worker runs. Times are Unix seconds."""
+    """One pod while its worker runs. Times are Unix seconds.
+
+    ``start_time_unix_s`` is told and follows the time of day; that was ahead of the steady clock, which all that is
+    waited for goes by, by ``start_ahead_s``.
+    """
 
     start_time_unix_s: float
+    start_ahead_s: float = 0.0
     sandbox_phase: SandboxPhase = "absent"
     sandbox: Sandbox | None = None
     sandbox_failures: int = 0

@@ -44,9 +44,19 @@ class NodeIdentity:
 
 
 def build_status(
-    pod: Mapping[str, Any], state: PodState, *, previous: Mapping[str, Any], node: NodeIdentity, now: float
+    pod: Mapping[str, Any],
+    state: PodState,
+    *,
+    previous: Mapping[str, Any],
+    node: NodeIdentity,
+    now: float,
+    clock_set_by_s: float = 0.0,
 ) -> KubeObject:
-    """The PodStatus at ``now`` (Unix seconds). ``previous`` is the status before: transition times come from it."""
+    """The PodStatus at ``now`` (steady Unix seconds). ``previous`` is the status before: it has the transition times.
+
+    ``clock_set_by_s`` is how far the time of day, which conditions are stamped with, is ahead of ``now``.
+    """
+    told = now + clock_set_by_s
     mains = [_container_status(pod, each, state, init=False, node=node, now=now) for each in main_containers(pod)]
     inits = [_container_status(pod, each, state, init=True, node=node, now=now) for each in init_containers(pod)]
     added = [_container_status(pod, each, state, init=False, node=node, now=now) for each in ephemeral_containers(pod)]
@@ -54,9 +64,9 @@ def build_status(
     status: KubeObject = {
         "phase": phase,
         "conditions": [
-            *_conditions(pod, state, previous, statuses=mains, inits=inits, phase=phase, now=now),
-            *_resize_conditions(pod, state, previous, now=now),
-            *_disruption(pod, state, previous, now=now),
+            *_conditions(pod, state, previous, statuses=mains, inits=inits, phase=phase, now=told),
+            *_resize_conditions(pod, state, previous, now=told),
+            *_disruption(pod, state, previous, now=told),
         ],
         "hostIP": node.host_ip,
         "hostIPs": [{"ip": node.host_ip}],

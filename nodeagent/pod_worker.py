@@ -17,6 +17,7 @@ from dataclasses import replace
 from typing import Any
 
 from flotilla.api.objects import KubeObject, is_deleting, uid_of
+from flotilla.clocks import shown_unix_s, steady_unix_s
 from nodeagent import lifecycle
 from nodeagent.container_worker import ContainerWorker
 from nodeagent.ends import UNKNOWN_END
@@ -33,7 +34,7 @@ from nodeagent.pod_context import PodContext
 from nodeagent.pod_events import pod_event
 from nodeagent.pod_state import ContainerState, Ended, PodRecord, PodState, Stop
 from nodeagent.pod_status import build_status, next_change_unix_s
-from nodeagent.restarts import retry_delay_s
+from nodeagent.restarts import LONGEST_PULL_DELAY_S, retry_delay_s
 from nodeagent.sandbox import with_address
 from nodeagent.volumes.payload import VolumeError
 
@@ -42,6 +43,11 @@ logger = logging.getLogger(__name__)
 FINAL_PHASES = ("Succeeded", "Failed")
 REBOOTED = "The node was restarted while the container ran"
 REMOVED_GRACE_LIMIT_S = 30.0
+
+
+def _begun() -> PodState:
+    now = time.time()
+    return PodState(now, start_ahead_s=now - steady_unix_s())
 
 
 def restored(record: PodRecord, boot_id: str) -> PodState:
@@ -58,7 +64,18 @@ def restored(record: PodRecord, boot_id: str) -> PodState:
         _forget_boot(record, state)
     if record.released:
         state.sandbox_phase = "released"
+    _bound_waits(state, steady_unix_s())
     return state
+
+
+def _bound_waits(state: PodState, now: float) -> None:
+    """Nothing lasts longer than it could at most, whatever the clock was set to since the record was written."""
+    for each in state.containers.values():
+        if each.record.retry_at_unix_s > now + LONGEST_PULL_DELAY_S:
+            each.record = replace(each.record, retry_at_unix_s=now)
+    if state.stop is not None and state.stop.since_unix_s > now:
+        state.stop = replace(state.stop, since_unix_s=now)
+    state.start_ahead_s = max(0.0, state.start_time_unix_s - now)
 
 
 def _forget_boot(record: PodRecord, state: PodState) -> None:
@@ -98,7 +115,7 @@ class PodWorker:
 
     def __init__(self, pod: KubeObject, context: PodContext, *, record: PodRecord | None = None) -> None:
         self._pod, self._context = pod, context
-        self._state = restored(record, context.boot_id) if record else PodState(start_time_unix_s=time.time())
+        self._state = restored(record, context.boot_id) if record else _begun()
         self._status: KubeObject = record.status if record else {}
         self._adopted = record is not None
         self._workers: dict[str, ContainerWorker] = {}
@@ -151,7 +168,7 @@ class PodWorker:
 
     def refuse(self, reason: str, message: str) -> None:
         """The node does not take the pod; to be called before it is run."""
-        self._state.stop = Stop("terminated", time.time(), 0.0, reason, message)
+        self._state.stop = Stop("terminated", steady_unix_s(), 0.0, reason, message)
         self._state.sandbox_phase = "released"
         self._context.events(pod_event(self._pod, "Warning", reason, message))
 
@@ -259,8 +276,8 @@ class PodWorker:
             self._worker(container["name"]).adopt()
 
     def _turn(self) -> float | None:
-        """One turn of the loop; when the next one is due by itself (Unix seconds)."""
-        now = time.time()
+        """One turn of the loop; when the next one is due by itself (steady Unix seconds)."""
+        now = steady_unix_s()
         self._take_update(now)
         if self._state.sandbox_phase == "released":
             self._publish(now)
@@ -282,7 +299,7 @@ class PodWorker:
         if until_unix_s is None:
             await self._wake.wait()
             return
-        timer = asyncio.get_running_loop().call_later(max(0.0, until_unix_s - time.time()), self._wake.set)
+        timer = asyncio.get_running_loop().call_later(max(0.0, until_unix_s - steady_unix_s()), self._wake.set)
         try:
             await self._wake.wait()
         finally:
@@ -329,6 +346,7 @@ class PodWorker:
             previous=self._status or self._pod.get("status") or {},
             node=self._context.node,
             now=now,
+            clock_set_by_s=shown_unix_s(now) - now,
         )
         if status == self._status:
             return
@@ -368,7 +386,7 @@ class PodWorker:
         except Exception as error:
             state.sandbox_phase = "absent"
             state.sandbox_failures += 1
-            state.sandbox_retry_at_unix_s = time.time() + retry_delay_s(state.sandbox_failures)
+            state.sandbox_retry_at_unix_s = steady_unix_s() + retry_delay_s(state.sandbox_failures)
             state.sandbox_message = str(error)
             reason = "FailedMount" if isinstance(error, VolumeError) else "FailedCreatePodSandBox"
             context.events(pod_event(self._pod, "Warning", reason, str(error)))

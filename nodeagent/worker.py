@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -19,6 +18,7 @@ from typing import Protocol
 from flotilla.api.conditions import SHUTTING_DOWN
 from flotilla.api.mirrors import is_mirror
 from flotilla.api.objects import KubeObject, is_deleting, name_of, namespace_of, uid_of
+from flotilla.clocks import steady_unix_s
 from nodeagent.admission import Refusal
 from nodeagent.assigned import (
     CONFIG_MAPS,
@@ -301,4 +301,4 @@ class Worker:
 
 def _shutdown_stop(pod: KubeObject, seconds: float) -> Stop:
     grace = min(grace_s(pod), seconds)
-    return Stop("terminated", time.time(), grace, TERMINATED, TERMINATED_MESSAGE, DISRUPTION)
+    return Stop("terminated", steady_unix_s(), grace, TERMINATED, TERMINATED_MESSAGE, DISRUPTION)

@@ -46,7 +46,7 @@ class DiskMeter:
         """Bring the figures of these pods up to date where they may have changed and are of that age."""
         async with self._turn:
             now = self._wall_clock()
-            due = [pod for pod in pods if self._is_due(pod, now - older_than_s)]
+            due = [pod for pod in pods if self._is_due(pod, now, older_than_s)]
             if not due:
                 return
             found = await asyncio.to_thread(tree_bytes, _directories(due))
@@ -61,12 +61,14 @@ class DiskMeter:
         now = self._wall_clock()
         return {pod.uid: _figures(pod, found, now) for pod in pods}
 
-    def _is_due(self, pod: PodPlaces, before_unix_s: float) -> bool:
+    def _is_due(self, pod: PodPlaces, now: float, older_than_s: float) -> bool:
         known = self._measured.get(pod.uid)
         if known is None:
             return True
         same = pod.activity is not None and known.activity == pod.activity
-        return known.disk.time_unix_s <= before_unix_s and not (same and known.directories == tuple(pod.directories()))
+        # A measurement in the future is from before the clock was set back: its age is not known.
+        recent = now - older_than_s < known.disk.time_unix_s <= now
+        return not recent and not (same and known.directories == tuple(pod.directories()))
 
 
 def _directories(pods: Iterable[PodPlaces]) -> list[Path]:

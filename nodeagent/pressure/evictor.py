@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from flotilla.api.objects import KubeObject, uid_of
+from flotilla.clocks import steady_unix_s
 from nodeagent.cgroups import CgroupReader
 from nodeagent.disk.meter import DiskMeter
 from nodeagent.disk.places import PodDisk
@@ -226,5 +227,5 @@ def _disk_use(pod: PodView, disk: PodDisk | None) -> PodUse:
 
 def evict(worker: PodWorker, text: str, events: EventSink, *, grace_s: float = 0.0, disruption: str = "") -> None:
     """End a pod for good: it stays, failed, with reason ``Evicted`` and ``text``."""
-    worker.terminate(Stop("terminated", time.time(), grace_s, REASON, text, disruption))
+    worker.terminate(Stop("terminated", steady_unix_s(), grace_s, REASON, text, disruption))
     events(pod_event(worker.pod, "Warning", REASON, text))

@@ -13,6 +13,7 @@ import contextlib
 import fcntl
 import os
 import signal
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _RESET_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 OUTPUT_LIMIT_BYTES = 16 * 1024
 _CAP_SYS_RESOURCE = 24
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,11 @@ class ProcessIdentity:
         """Whether the process exists and is not a zombie."""
         state, ticks = _stat(self.pid)
         return ticks == self.start_ticks and state not in ("Z", "X", "")
+
+    @property
+    def age_s(self) -> float:
+        """How long ago the process was started, to a hundredth of a second, whatever the clock was set to."""
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - self.start_ticks / _TICKS_PER_S
 
     def send(self, number: int) -> bool:
         """Signal the process; whether it was there. The pidfd closes the gap between check and signal."""

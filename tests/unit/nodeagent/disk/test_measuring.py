@@ -48,7 +48,7 @@ def test_hostile_depth(tmp_path: Path) -> None:
 
 
 async def test_idle_pods_are_not_walked_again(tmp_path: Path) -> None:
-    """A pod that has used no CPU time keeps its figures; one that has is measured anew."""
+    """A pod that has used no CPU time keeps its figures; one that has, or one of a clock set back, is measured anew."""
     now = 100.0
     meter = DiskMeter(wall_clock=lambda: now)
     layer = tmp_path / "layer"
@@ -68,6 +68,11 @@ async def test_idle_pods_are_not_walked_again(tmp_path: Path) -> None:
     second = meter.disk("u1")
     assert second is not None
     assert second.total >= 2 * MIB
+    now = 50.0
+    await meter.measure([PodPlaces("u1", {"c": layer}, {}, {}, activity=("run", 7))], older_than_s=150)
+    third = meter.disk("u1")
+    assert third is not None
+    assert third.time_unix_s == 50.0
     meter.keep([])
     assert meter.disk("u1") is None
 
