@@ -25,7 +25,7 @@ from controlplane.store.store import (
     StoreError,
 )
 from flotilla.api.errors import DEPOSED, ApiError, already_exists, too_large, unavailable
-from flotilla.api.objects import KubeObject, decode, encode
+from flotilla.api.objects import KubeObject, decode, encode, in_order
 from flotilla.api.registry import Resource
 
 MAXIMUM_OBJECT_BYTES = 1024 * 1024
@@ -172,7 +172,7 @@ def current_of(resource: Resource, found: KeyValue | None, *, fresh: bool = True
 def encode_stored(obj: KubeObject) -> bytes:
     """The bytes to store. RequestEntityTooLarge past the limit of one object."""
     obj["metadata"].pop("resourceVersion", None)
-    data = encode({"apiVersion": obj["apiVersion"], "kind": obj["kind"], "metadata": obj["metadata"]} | obj)
+    data = encode(in_order(obj))
     if len(data) > MAXIMUM_OBJECT_BYTES:
         raise too_large(MAXIMUM_OBJECT_BYTES)
     return data

@@ -38,7 +38,7 @@ from controlplane.api.tables import check_include, render_one
 from controlplane.api.write_rules import shown_when_deleted
 from controlplane.store.cache import Entry
 from flotilla.api.errors import STALE_OBJECT, ApiError, bad_request, conflict, not_found, unsupported_media_type
-from flotilla.api.objects import KubeObject, encode
+from flotilla.api.objects import KubeObject, encode, in_order
 from flotilla.api.registry import Resource
 from flotilla.api.schema_check import check
 
@@ -83,7 +83,7 @@ def _require_answerable(call: Call) -> None:
 
 def answer(call: Call, resource: Resource, obj: KubeObject, *, status: int = 200) -> web.Response:
     """The written object in the form asked for."""
-    data = encode(obj)
+    data = encode(in_order(obj))
     form = call.form
     if form.kind:
         include = check_include(call.query.get("includeObject", ""))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from controlplane.store.store import KeyValue
-from flotilla.api.objects import KubeObject, decode, encode
+from flotilla.api.objects import KubeObject, decode, encode, in_order
 
 if TYPE_CHECKING:
     from flotilla.api.registry import Resource
@@ -178,8 +178,7 @@ def viewed_entry(resource: Resource, entry: Entry) -> Entry:
     if view is None or entry.resource is resource:
         return entry
     obj = view.from_stored(entry.obj)
-    front = {name: obj[name] for name in ("apiVersion", "kind", "metadata")}
-    return replace(entry, resource=resource, data=encode(front | obj), _obj=None)
+    return replace(entry, resource=resource, data=encode(in_order(obj)), _obj=None)
 
 
 def stamped(value: bytes, revision: int) -> bytes:

@@ -14,6 +14,22 @@ from typing import Any
 import msgspec
 
 KubeObject = dict[str, Any]
+_METADATA_ORDER = (
+    "resourceVersion",
+    "name",
+    "generateName",
+    "namespace",
+    "uid",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "labels",
+    "annotations",
+    "ownerReferences",
+    "finalizers",
+    "managedFields",
+)
 _SECONDS_LENGTH = len("2006-01-02T15:04:05")
 
 _encoder = msgspec.json.Encoder()
@@ -28,6 +44,25 @@ def encode(obj: Any) -> bytes:
 def decode(data: bytes) -> Any:
     """The value that JSON ``data`` holds. Raises ``msgspec.DecodeError``."""
     return _decoder.decode(data)
+
+
+def in_order(obj: KubeObject) -> KubeObject:
+    """``obj`` with its fields in the order of Kubernetes' types, whichever a client sent: answers are alike.
+
+    Only the resourceVersion comes earlier than there. Shares its parts with ``obj``; what they hold keeps its order.
+    """
+    metadata = obj["metadata"]
+    ordered: KubeObject = {
+        "kind": obj["kind"],
+        "apiVersion": obj["apiVersion"],
+        "metadata": {name: metadata[name] for name in _METADATA_ORDER if name in metadata} | metadata,
+    }
+    for name, value in obj.items():
+        if name not in ordered and name != "status":
+            ordered[name] = value
+    if "status" in obj:
+        ordered["status"] = obj["status"]
+    return ordered
 
 
 def name_of(obj: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from flotilla.api.conditions import set_condition
 from flotilla.api.crd.definition_rules import validate_definition
 from flotilla.api.crd.formats import FORMATS
 from flotilla.api.kinds.columns import NAME, column
-from flotilla.api.kinds.metadata import carry_generation, drop_status, metadata_fields
+from flotilla.api.kinds.metadata import carry_generation, metadata_fields
 from flotilla.api.kinds.resource import Strategy
 from flotilla.api.objects import KubeObject
 
@@ -35,7 +35,6 @@ def _default(crd: KubeObject) -> None:
 
 
 def _prepare_for_create(crd: KubeObject) -> None:
-    drop_status(crd)
     crd["metadata"]["generation"] = 1
     stored = storage_version(crd)
     crd["status"] = {

@@ -9,7 +9,7 @@ from flotilla.api.autoscaling_options import read_options
 from flotilla.api.errors import FieldError
 from flotilla.api.kinds.autoscaler_metrics import validate_metrics, validate_reference
 from flotilla.api.kinds.faults import MUST_BE_POSITIVE, MUST_NOT_BE_NEGATIVE, invalid, required, unsupported
-from flotilla.api.kinds.metadata import drop_status, keep_status, metadata_fields, no_warnings, validate_metadata
+from flotilla.api.kinds.metadata import begin_status, keep_status, metadata_fields, no_warnings, validate_metadata
 from flotilla.api.kinds.resource import Strategy
 from flotilla.api.objects import KubeObject
 from flotilla.api.quantities import parse_quantity
@@ -116,7 +116,7 @@ def _validate_options(autoscaler: KubeObject) -> list[FieldError]:
 STRATEGY = Strategy(
     default=_default,
     validate=_validate,
-    prepare_for_create=drop_status,
+    prepare_for_create=begin_status(currentReplicas=0, desiredReplicas=0),
     prepare_for_update=keep_status,
     warnings=no_warnings,
     selectable_fields=metadata_fields,

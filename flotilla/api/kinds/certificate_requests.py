@@ -24,7 +24,7 @@ from flotilla.api.kinds.faults import (
     too_long,
     unsupported,
 )
-from flotilla.api.kinds.metadata import drop_status, metadata_fields, no_defaults, validate_metadata
+from flotilla.api.kinds.metadata import begin_status, metadata_fields, no_defaults, validate_metadata
 from flotilla.api.kinds.resource import Strategy
 from flotilla.api.names import dns_subdomain_faults, path_segment_faults
 from flotilla.api.objects import KubeObject
@@ -233,7 +233,7 @@ def _lifetime(request: KubeObject, now: datetime) -> str:
 STRATEGY = Strategy(
     default=no_defaults,
     validate=_validate,
-    prepare_for_create=drop_status,
+    prepare_for_create=begin_status(),
     prepare_for_update=_prepare_for_update,
     warnings=_warnings,
     selectable_fields=_selectable_fields,

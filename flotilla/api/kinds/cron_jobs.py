@@ -119,7 +119,7 @@ def _warnings(cron_job: KubeObject) -> list[str]:
 STRATEGY = Strategy(
     default=_default,
     validate=_validate,
-    prepare_for_create=begin_generation,
+    prepare_for_create=begin_generation(),
     prepare_for_update=carry_generation,
     warnings=_warnings,
     selectable_fields=metadata_fields,

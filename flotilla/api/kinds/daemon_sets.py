@@ -92,8 +92,11 @@ def _template_generation(daemon_set: KubeObject) -> int:
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else 1
 
 
+_begin = begin_generation("currentNumberScheduled", "numberMisscheduled", "desiredNumberScheduled", "numberReady")
+
+
 def _prepare_for_create(daemon_set: KubeObject) -> None:
-    begin_generation(daemon_set)
+    _begin(daemon_set)
     _set_template_generation(daemon_set, 1)
 
 

@@ -94,7 +94,7 @@ def _warnings(deployment: KubeObject) -> list[str]:
 STRATEGY = Strategy(
     default=_default,
     validate=_validate,
-    prepare_for_create=begin_generation,
+    prepare_for_create=begin_generation(),
     prepare_for_update=carry_generation,
     warnings=_warnings,
     selectable_fields=metadata_fields,

@@ -274,8 +274,11 @@ def _validate(job: KubeObject, old: KubeObject | None) -> list[FieldError]:
     return errors if old is None else errors + _validate_update(job["spec"], old)
 
 
+_begin = begin_generation()
+
+
 def _prepare_for_create(job: KubeObject) -> None:
-    begin_generation(job)
+    _begin(job)
     spec = job.setdefault("spec", {})
     if spec.get("manualSelector") or not job["metadata"].get("uid"):
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -41,9 +42,16 @@ def prepare_plain_update(obj: KubeObject, old: KubeObject) -> None:
     """For updates of kinds without status and generation."""
 
 
-def drop_status(obj: KubeObject) -> None:
-    """A new object's status is not its author's to write."""
-    obj.pop("status", None)
+def begin_status(**initial: Any) -> Callable[[KubeObject], None]:
+    """What gives a new object the status that its kind has before anything was observed, whatever its author wrote.
+
+    Kubernetes' types have a status from the start, with the counts in it that are never left out: clients read them.
+    """
+
+    def begin(obj: KubeObject) -> None:
+        obj["status"] = copy.deepcopy(initial)
+
+    return begin
 
 
 def keep_status(obj: KubeObject, old: KubeObject) -> None:
@@ -54,10 +62,14 @@ def keep_status(obj: KubeObject, old: KubeObject) -> None:
         obj.pop("status", None)
 
 
-def begin_generation(obj: KubeObject) -> None:
-    """As :func:`drop_status`, for kinds that count the generations of their desired state."""
-    drop_status(obj)
-    obj["metadata"]["generation"] = 1
+def begin_generation(*counts: str) -> Callable[[KubeObject], None]:
+    """As :func:`begin_status`, for kinds that count the generations of their desired state."""
+
+    def begin(obj: KubeObject) -> None:
+        obj["status"] = dict.fromkeys(counts, 0)
+        obj["metadata"]["generation"] = 1
+
+    return begin
 
 
 def carry_generation(obj: KubeObject, old: KubeObject) -> None:

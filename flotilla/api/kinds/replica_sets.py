@@ -55,7 +55,7 @@ def _selectable_fields(replica_set: Mapping[str, Any]) -> dict[str, str]:
 STRATEGY = Strategy(
     default=_default,
     validate=_validate,
-    prepare_for_create=begin_generation,
+    prepare_for_create=begin_generation("replicas"),
     prepare_for_update=carry_generation,
     warnings=_warnings,
     selectable_fields=_selectable_fields,

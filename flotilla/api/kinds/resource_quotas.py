@@ -8,7 +8,7 @@ from typing import Any
 from flotilla.api.errors import FieldError
 from flotilla.api.kinds.faults import IMMUTABLE, invalid, required
 from flotilla.api.kinds.metadata import (
-    drop_status,
+    begin_status,
     keep_status,
     metadata_fields,
     no_defaults,
@@ -123,7 +123,7 @@ def _validate_status(subresource: str, quota: KubeObject, old: KubeObject) -> li
 STRATEGY = Strategy(
     default=no_defaults,
     validate=_validate,
-    prepare_for_create=drop_status,
+    prepare_for_create=begin_status(),
     prepare_for_update=keep_status,
     warnings=no_warnings,
     selectable_fields=metadata_fields,

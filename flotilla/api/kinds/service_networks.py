@@ -9,7 +9,7 @@ from flotilla.api.kinds.columns import spec_of
 from flotilla.api.kinds.faults import IMMUTABLE, each_invalid, invalid, required
 from flotilla.api.kinds.ingresses import NO_ADDRESS
 from flotilla.api.kinds.metadata import (
-    drop_status,
+    begin_status,
     keep_status,
     metadata_fields,
     no_defaults,
@@ -117,7 +117,7 @@ ADDRESS_STRATEGY = Strategy(
 SERVICE_CIDR_STRATEGY = Strategy(
     default=no_defaults,
     validate=_validate_service_cidr,
-    prepare_for_create=drop_status,
+    prepare_for_create=begin_status(),
     prepare_for_update=keep_status,
     warnings=_network_warnings,
     selectable_fields=metadata_fields,

@@ -18,7 +18,7 @@ from flotilla.api.kinds.faults import (
     required,
     unsupported,
 )
-from flotilla.api.kinds.metadata import drop_status, metadata_fields, validate_labels, validate_metadata
+from flotilla.api.kinds.metadata import begin_status, metadata_fields, validate_labels, validate_metadata
 from flotilla.api.kinds.pod_handlers import validate_port_reference
 from flotilla.api.kinds.pod_warnings import NOT_ACTED_UPON
 from flotilla.api.kinds.resource import Strategy
@@ -249,7 +249,7 @@ def _selectable_fields(service: Mapping[str, Any]) -> dict[str, str]:
 STRATEGY = Strategy(
     default=default_service,
     validate=_validate,
-    prepare_for_create=drop_status,
+    prepare_for_create=begin_status(loadBalancer={}),
     prepare_for_update=prepare_service_update,
     warnings=_warnings,
     selectable_fields=_selectable_fields,

@@ -150,7 +150,7 @@ def _warnings(stateful_set: KubeObject) -> list[str]:
 STRATEGY = Strategy(
     default=_default,
     validate=_validate,
-    prepare_for_create=begin_generation,
+    prepare_for_create=begin_generation("replicas", "availableReplicas"),
     prepare_for_update=carry_generation,
     warnings=_warnings,
     selectable_fields=metadata_fields,
