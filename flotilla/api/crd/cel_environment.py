@@ -13,6 +13,7 @@ from functools import cache
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
+from flotilla.api.crd.cel_formats import with_optionals
 from flotilla.api.crd.cel_functions import FUNCTIONS
 from flotilla.api.crd.cel_tags import FunctionRow
 from flotilla.api.crd.structural import Node
@@ -67,8 +68,9 @@ def _types() -> dict[str, Any]:
     types = _cel().Type
     plain = ("bool", "bytes", "double", "duration", "dyn", "int", "string", "timestamp", "uint")
     named = {name: getattr(types, name.upper()) for name in plain}
-    lists = {"list": types.List(types.DYN), "strings": types.List(types.STRING)}
-    return named | lists | {"map": types.Map(types.DYN, types.DYN)}
+    map_ = types.Map(types.DYN, types.DYN)
+    lists = {"list": types.DYN, "strings": types.STRING, "lists": types.List(types.STRING), "maps": map_}
+    return named | {name: types.List(item) for name, item in lists.items()} | {"map": map_}
 
 
 def _overloads(row: FunctionRow) -> list[Any]:
@@ -127,7 +129,7 @@ class Program:
 
     def __init__(self, text: str, node: Node, *, wanted: str, optional_old: bool) -> None:
         """``wanted`` is the name of the type that the expression must give. CompilationError."""
-        type_ = _type_of(node)
+        type_, text = _type_of(node), with_optionals(text)
         if optional_old:
             self._expression = _compiled(f"{_OPTIONAL_OLD}\n{text}\n)", type_, OLD_SELVES)
             self.needs_old = False

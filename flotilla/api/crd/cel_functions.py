@@ -12,6 +12,7 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
+from flotilla.api.crd.cel_formats import FORMAT_FUNCTIONS
 from flotilla.api.crd.cel_net import NET_FUNCTIONS
 from flotilla.api.crd.cel_strings import STRING_FUNCTIONS
 from flotilla.api.crd.cel_tags import FunctionRow, tagged, value_of
@@ -157,6 +158,7 @@ def _contains_all(whole: Sequence[Any], part: Sequence[Any]) -> bool:
 FUNCTIONS: tuple[FunctionRow, ...] = (
     *STRING_FUNCTIONS,
     *NET_FUNCTIONS,
+    *FORMAT_FUNCTIONS,
     FunctionRow("isSorted", ("list",), _is_sorted, result="bool"),
     FunctionRow("sum", ("list",), lambda items: sum(items) if items else 0),
     FunctionRow("min", ("list",), _smallest),

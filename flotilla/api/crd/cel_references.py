@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import re
 
+from flotilla.api.crd.cel_text import without_strings
 from flotilla.api.crd.cel_values import spelled
 from flotilla.api.crd.structural import Node
 
-_STRING = re.compile(
-    r"[rR]?(?:'''(?:\\.|[^\\])*?'''|\"\"\"(?:\\.|[^\\])*?\"\"\"|'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\")|//[^\n]*",
-    re.DOTALL,
-)
 _CHAIN = re.compile(r"(?<![\w.\]\)?])(?:self|oldSelf)((?:\s*\.\s*[a-zA-Z_]\w*)+)(\s*\()?")
 _BINDING = re.compile(r"\(\s*(?:self|oldSelf)\s*,")
 _WHOLE = ("apiVersion", "kind", "metadata")
@@ -22,7 +19,7 @@ _WHOLE = ("apiVersion", "kind", "metadata")
 
 def undefined_field(text: str, node: Node, *, whole: bool) -> str:
     """The first field that can't be there, ``""`` if all can. ``whole``: the node is of complete objects."""
-    bare = _STRING.sub("''", text)
+    bare = without_strings(text)
     if _BINDING.search(bare):
         return ""
     for chain in _CHAIN.finditer(bare):

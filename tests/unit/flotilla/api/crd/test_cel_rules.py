@@ -75,6 +75,13 @@ def _judged(schema: KubeObject, obj: KubeObject, old: Any = MISSING) -> list[str
         ("url('https://h:8/a').getPort() == '8' && url('https://h/a?q=1').getQuery()['q'][0] == '1'", {}, {}),
         ("semver('1.2.3').isLessThan(semver('1.10.0')) && semver('1.0.0-rc.1').isLessThan(semver('1.0.0'))", {}, {}),
         ("isSemver('1.2.3') && !isSemver('v1.2') && semver('v1.2', true).minor() == 2", {}, {}),
+        ("!format.dns1123Label().validate(self.a).hasValue()", {"a": _STRING}, {"a": "ab-c"}),
+        ("format.dns1123Label().validate('(').value()[0].startsWith('a lowercase')", {}, {}),
+        ("format.named('x').hasValue() == false && format.named('uri').hasValue()", {}, {}),
+        ("format.named(self.a).optMap(f, f.validate('no)').orValue([]).size()).orValue(7) == 1",
+         {"a": _STRING}, {"a": "uuid"}),
+        ("self.l.all(x, !format.qualifiedName().validate(x).hasValue())",
+         {"l": {"type": "array", "items": _STRING}}, {"l": ["a/b", "c"]}),
     ],
 )  # fmt: skip
 def test_rules_see_typed_values(rule: str, schema: KubeObject, value: KubeObject) -> None:
@@ -170,6 +177,33 @@ def test_bad_rules_are_refused_with_the_definition(rule: KubeObject, fault: str)
     """A rule that could never be evaluated must be found when it is written."""
     found = _compile_faults(_root(rule, a={"type": "integer"}, o={"type": "object", "properties": {"b": _root()}}))
     assert (not found) if not fault else any(fault in each for each in found), found
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [
+        ("dns1123Label", "a-b", "a.b"),
+        ("dns1123Subdomain", "a.b", "a_b"),
+        ("dns1035Label", "a1", "1a"),
+        ("qualifiedName", "example.com/A_b", "a/b/c"),
+        ("dns1123LabelPrefix", "web-", "-web"),
+        ("dns1123SubdomainPrefix", "a.web-", "a..b"),
+        ("dns1035LabelPrefix", "web-", "12-"),
+        ("labelValue", "", "a b"),
+        ("uri", "http://h/p", "h p"),
+        ("uuid", "123e4567-e89b-12d3-a456-426614174000", "123"),
+        ("byte", "aGVsbG8=", "?"),
+        ("date", "2026-01-02", "2026-13-01"),
+        ("datetime", "2026-01-02T03:04:05Z", "2026-01-02"),
+    ],
+)
+def test_named_formats(name: str, good: str, bad: str) -> None:
+    """Each format must take what Kubernetes takes, and say what is wrong with the rest."""
+    rule = f"format.{name}().validate(self.a)"
+    schema = _root({"rule": f"!{rule}.hasValue()", "messageExpression": f"{rule}.value().join('; ')"}, a=_STRING)
+    assert _judged(schema, {"a": good}) == []
+    (fault,) = _judged(schema, {"a": bad})
+    assert "format." not in fault
 
 
 def test_old_values_need_a_counterpart() -> None:
