@@ -157,7 +157,8 @@ def test_objects_near_to_valid_ones(server: ApiProcess) -> None:
     hot = asyncio.run(run(server, grammar, range(REQUESTS // 2, REQUESTS), known))
     faults = [*warm.faults, *hot.faults]
     held_s = server.metric(HELD)
-    print(f"answers: {dict(warm.codes + hot.codes)}, longest hold {held_s * 1000:.0f} ms")
+    memory = f"{resident >> 20} MiB half-way and {server.resident_bytes >> 20} MiB after"
+    print(f"answers: {dict(warm.codes + hot.codes)}, longest hold {held_s * 1000:.0f} ms, {memory}")
     assert not faults, f"seed {SEED}, {len(faults)} faults, the first:\n" + "\n".join(faults[:20])
     assert sum(count for code, count in (warm.codes + hot.codes).items() if code < 300) > REQUESTS // 10
     assert server.descriptors <= descriptors + 2

@@ -2,7 +2,10 @@
 
 ``FLOTILLA_FUZZ_REQUESTS`` is how many requests (200 by default, to some of the operations), ``FLOTILLA_FUZZ_SEED``
 repeats a run. Watches are left out, because they last; bodies against the schema are made for few requests only,
-because making them takes longest.
+because making them takes longest. All operations are asked in rounds until so many requests were made, since there are
+operations that few different requests can be made for. A thorough run, of half an hour::
+
+    FLOTILLA_FUZZ_REQUESTS=20000 pytest -s tests/integration/test_api_schema_fuzz.py tests/integration/test_api_fuzz.py
 """
 
 from __future__ import annotations
@@ -79,39 +82,62 @@ def fault_of(case: Any, server: ApiProcess, session: requests.Session, codes: Co
     return ""
 
 
+class Asker:
+    """Asks operations, and counts the answers and what is wrong with them."""
+
+    def __init__(self, server: ApiProcess, session: requests.Session) -> None:
+        self._server = server
+        self._session = session
+        self._chance = random.Random(SEED)
+        self.codes: Counter[int] = Counter()
+        self.faults: list[str] = []
+
+    @property
+    def left(self) -> int:
+        return REQUESTS - sum(self.codes.values())
+
+    def round(self, known: list[Any], number: int) -> None:
+        """Ask every operation, each as often as the requests that are left allow."""
+        self._chance.shuffle(known)
+        each = max(FEWEST_EACH, self.left // len(known))
+        for operation in known:
+            count = min(each, self.left)
+            if count <= 0:
+                return
+            against = operation.method.upper() not in ("POST", "PUT") or self._chance.random() < 0.05
+            modes = [GenerationMode.NEGATIVE, GenerationMode.POSITIVE] if against else [GenerationMode.POSITIVE]
+            for mode in modes:
+                with suppress(Unsatisfiable):  # an operation without parameters has nothing to be against
+                    self._ask(operation.as_strategy(generation_mode=mode), max(1, count // len(modes)), SEED + number)
+
+    def _ask(self, cases: Any, count: int, seed: int) -> None:
+        @hypothesis.seed(seed)
+        @settings(GENERATION, max_examples=count)
+        @given(case=cases)
+        def ask(case: Any) -> None:
+            fault = fault_of(case, self._server, self._session, self.codes)
+            if fault:
+                self.faults.append(f"{fault}: {case.as_curl_command()[:2000]}")
+
+        ask()
+
+
 def test_the_published_document(server: ApiProcess) -> None:
     """Every operation, with parameters and bodies that fit and some that do not: no 5xx, no hang, nothing left open."""
     print(f"FLOTILLA_FUZZ_SEED={SEED} FLOTILLA_FUZZ_REQUESTS={REQUESTS}")
-    chance = random.Random(SEED)
     known = operations(server)
-    chance.shuffle(known)
-    each = max(FEWEST_EACH, REQUESTS // len(known))
-    codes: Counter[int] = Counter()
-    faults: list[str] = []
     server.metric(HELD)
-    before = server.descriptors
+    descriptors, resident = server.descriptors, server.resident_bytes
     with requests.Session() as session:
-        for operation in known:
-            left = min(each, REQUESTS - sum(codes.values()))
-            if left <= 0:
-                break
-            against = operation.method.upper() not in ("POST", "PUT") or chance.random() < 0.05
-            modes = [GenerationMode.NEGATIVE, GenerationMode.POSITIVE] if against else [GenerationMode.POSITIVE]
-            for mode in modes:
-                examples = max(1, left // len(modes))
-
-                @hypothesis.seed(SEED)
-                @settings(GENERATION, max_examples=examples)
-                @given(case=operation.as_strategy(generation_mode=mode))
-                def ask(case: Any) -> None:
-                    fault = fault_of(case, server, session, codes)
-                    if fault:
-                        faults.append(f"{fault}: {case.as_curl_command()[:2000]}")
-
-                with suppress(Unsatisfiable):  # an operation without parameters has nothing to be against
-                    ask()
+        asker = Asker(server, session)
+        number = 0
+        while asker.left > 0:
+            asker.round(known, number)
+            number += 1
     held_s = server.metric(HELD)
-    print(f"answers: {dict(codes)}, longest hold {held_s * 1000:.0f} ms")
+    memory = f"{resident >> 20} MiB before and {server.resident_bytes >> 20} MiB after"
+    print(f"{sum(asker.codes.values())} answers: {dict(asker.codes)}, longest hold {held_s * 1000:.0f} ms, {memory}")
+    faults = asker.faults
     assert not faults, f"seed {SEED}, {len(faults)} faults, the first:\n" + "\n".join(faults[:10])
-    assert server.descriptors <= before + 2
+    assert server.descriptors <= descriptors + 2
     assert held_s <= 2 * LONGEST_HOLD_S
