@@ -15,12 +15,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import fcntl
 import logging
 import os
 import shutil
 import stat
-from collections.abc import Iterable, Mapping
-from contextlib import AsyncExitStack
+import termios
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -228,22 +230,41 @@ class Containers:
         return self.bundle(container_id) / "attach"
 
     def resize(self, container_id: str, *, width: int, height: int) -> None:
-        """Set the size of a container's terminal, in characters; nothing if conmon is gone."""
-        self._control(container_id, f"1 {height} {width}\n".encode())
+        """Set the size of a container's terminal, in characters; nothing if conmon is gone.
+
+        To be called while conmon is :meth:`listening`, as :meth:`reopen_log`.
+        """
+        self._tell(container_id, f"1 {height} {width}\n".encode())
 
     def reopen_log(self, container_id: str) -> None:
         """Make conmon open its log file anew, after the old one was renamed; nothing if conmon is gone."""
-        self._control(container_id, REOPEN_LOGS)
+        self._tell(container_id, REOPEN_LOGS)
 
-    def _control(self, container_id: str, message: bytes) -> None:
+    def listening(self, container_id: str) -> bool:
+        """Whether conmon has read all that it was told.
+
+        Messages that it reads together are lost but for the first (conmon 2.1 follows that one several times).
+        """
+        with self._control(container_id) as control:
+            return control is None or fcntl.ioctl(control, termios.FIONREAD, bytes(4)) == bytes(4)
+
+    def _tell(self, container_id: str, message: bytes) -> None:
+        with self._control(container_id) as control:
+            if control is not None:
+                os.write(control, message)
+
+    @contextmanager
+    def _control(self, container_id: str) -> Iterator[int | None]:
+        """The pipe that conmon takes messages from, None if conmon is gone."""
         try:
             control = os.open(self.bundle(container_id) / "ctl", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
             if error.errno not in (errno.ENXIO, errno.ENOENT):
                 raise
+            yield None
             return
         try:
-            os.write(control, message)
+            yield control
         finally:
             os.close(control)
 

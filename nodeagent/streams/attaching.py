@@ -17,10 +17,12 @@ from flotilla.api.errors import internal
 from flotilla.api.streams import RESIZE, STATUS, STDERR, STDIN, STDOUT, Chunk, StreamOptions
 from nodeagent.runtime.containers import Containers
 from nodeagent.streams.channels import CHUNK_BYTES, Channels
-from nodeagent.streams.processes import size_of, success
+from nodeagent.streams.processes import TerminalSize, size_of, success
 
 _PIPES = {2: STDOUT, 3: STDERR}
 _INPUT_BYTES = 8 * 1024
+_RESIZE_TIMEOUT_S = 10.0
+_RESIZE_POLL_S = 0.002
 
 
 async def attach(containers: Containers, container_id: str, *, streams: StreamOptions, channels: Channels) -> None:
@@ -71,10 +73,19 @@ async def _take(
     while (chunk := await channels.read()) is not None:
         if chunk.channel == RESIZE:
             if (size := size_of(chunk.data)) is not None:
-                containers.resize(container_id, width=size.width, height=size.height)
+                await _resize(containers, container_id, size)
         elif chunk.channel == STDIN and streams.stdin:
             for start in range(0, len(chunk.data), _INPUT_BYTES):
                 await loop.sock_sendall(joined, chunk.data[start : start + _INPUT_BYTES])
             if chunk.end and not streams.tty:
                 with contextlib.suppress(OSError):
                     joined.shutdown(socket.SHUT_WR)
+
+
+async def _resize(containers: Containers, container_id: str, size: TerminalSize) -> None:
+    """Give the terminal a size; clients send two at once when they come."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_RESIZE_TIMEOUT_S):
+            while not containers.listening(container_id):  # noqa: ASYNC110 (a pipe tells nobody that it has been read)
+                await asyncio.sleep(_RESIZE_POLL_S)
+            containers.resize(container_id, width=size.width, height=size.height)

@@ -176,7 +176,8 @@ async def test_attach_to_a_terminal(bench: Bench) -> None:
     client = Client()
     attached = asyncio.create_task(attach(node.containers, run, streams=TERMINAL, channels=client))
     await client.until(lambda: STDIN in client.received)
-    client.send(RESIZE, encode({"Width": 101, "Height": 31}))
+    for width in range(82, 102):
+        client.send(RESIZE, encode({"Width": width, "Height": 31}))
     client.send(STDIN, b"\n")
     while b"31 101" not in client.output():
         await client.until(lambda: b"\n" in client.output())

@@ -18,6 +18,7 @@ from flotilla.api.streams import RESIZE, STATUS, STDERR, STDIN, STDOUT, Chunk, S
 
 STREAMS_TIMEOUT_S = 30.0
 LEAVE_TIMEOUT_S = 5.0
+SIZES_BYTES = 4096
 SPDY_PROTOCOLS = (
     "v5.channel.k8s.io",
     "v4.channel.k8s.io",
@@ -121,15 +122,23 @@ class SpdyClient:
     async def _read_inputs(self) -> None:
         await self._complete.wait()
         async with asyncio.TaskGroup() as tasks:
-            for channel in (STDIN, RESIZE):
+            for channel, read in ((STDIN, self._read_stdin), (RESIZE, self._read_sizes)):
                 if channel in self._streams:
-                    tasks.create_task(self._read_input(channel, self._streams[channel]))
+                    tasks.create_task(read(self._streams[channel]))
 
-    async def _read_input(self, channel: int, stream: SpdyStream) -> None:
+    async def _read_stdin(self, stream: SpdyStream) -> None:
         while data := await stream.read():
-            await self._chunks.put(Chunk(channel, data))
-        if channel == STDIN:
-            await self._chunks.put(Chunk(channel, b"", end=True))
+            await self._chunks.put(Chunk(STDIN, data))
+        await self._chunks.put(Chunk(STDIN, b"", end=True))
+
+    async def _read_sizes(self, stream: SpdyStream) -> None:
+        """Sizes are lines, of which several may come at once and one in parts."""
+        pending = b""
+        while data := await stream.read():
+            *sizes, pending = (pending + data).split(b"\n")
+            for size in sizes:
+                await self._chunks.put(Chunk(RESIZE, size))
+            pending = pending[:SIZES_BYTES]
 
     async def read(self) -> Chunk | None:
         return await self._chunks.get()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from controlplane.api.streams.remote_command import SpdyClient
 from controlplane.api.streams.spdy import (
     FLAG_FIN,
     GOAWAY,
@@ -23,6 +24,7 @@ from controlplane.api.streams.spdy import (
     SpdyStream,
 )
 from controlplane.api.streams.spdy_dictionary import DICTIONARY
+from flotilla.api.streams import RESIZE, Chunk, StreamOptions
 
 DEADLINE_S = 5.0
 
@@ -124,6 +126,20 @@ async def test_pings_and_leaving(server: Server) -> None:
     await server.wire.frame()
     await server.connection.go_away()
     assert await server.wire.frame() == struct.pack("!HHIII", 0x8003, GOAWAY, 8, 5, 0)
+
+
+async def test_sizes_of_a_terminal_arrive_one_by_one() -> None:
+    """However the client's sizes are cut into frames, each is one message."""
+    wire, client = Wire(), SpdyClient("v4.channel.k8s.io", StreamOptions(stdout=True, tty=True))
+    running = asyncio.create_task(client.run(SpdyConnection(wire, client.opened)))
+    for number, channel in enumerate(("error", "stdout", "resize")):
+        wire.open(2 * number + 1, {"streamType": channel})
+    for data in (b'{"Width":2}\n{"Width":1}\n{"Wi', b'dth":3}\n'):
+        wire.data(5, data)
+    found = [await asyncio.wait_for(client.read(), DEADLINE_S) for _ in range(3)]
+    assert found == [Chunk(RESIZE, b'{"Width":%d}' % width) for width in (2, 1, 3)]
+    wire.sent.put_nowait(b"")
+    await asyncio.wait_for(running, DEADLINE_S)
 
 
 async def test_a_reset_or_a_left_client_ends_streams(server: Server) -> None:
