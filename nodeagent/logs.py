@@ -75,8 +75,11 @@ def _stamp(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")
 
 
-def render(line: bytes, options: LogOptions) -> bytes:
-    """What a reader gets of one line of a log file; nothing if the options leave it out."""
+def render(line: bytes, options: LogOptions, *, continued: bool = False) -> bytes:
+    """What a reader gets of one line of a log file; nothing if the options leave it out.
+
+    ``continued`` says that the file's line goes on with a line of the container: only beginnings have a time.
+    """
     parts = line.split(b" ", 3)
     if len(parts) < 4:
         return b""
@@ -86,7 +89,7 @@ def render(line: bytes, options: LogOptions) -> bytes:
     if options.since and stamp[: len(options.since)].decode("ascii", errors="replace") < options.since:
         return b""
     body = text.removesuffix(b"\n") if tag.startswith(b"P") else text
-    return stamp + b" " + body if options.timestamps else body
+    return stamp + b" " + body if options.timestamps and not continued else body
 
 
 def tail_offset(file: BinaryIO, lines: int) -> tuple[int, int]:
@@ -157,10 +160,14 @@ async def read_log(logs: RunLogs, attempt: int, options: LogOptions) -> AsyncIte
 
 
 class _LogFile:
-    """An open log that may not exist yet; ``pending`` is the part of a line that is not complete."""
+    """An open log that may not exist yet; ``pending`` is the part of a line that is not complete.
+
+    ``continued`` says that the last line given out was the first part of a longer one.
+    """
 
     def __init__(self, path: Path, *, begin: int = 0, earlier: bytes = b"") -> None:
         self.path, self.pending, self.earlier = path, b"", earlier
+        self.continued = False
         self._file: BinaryIO | None = None
         self._begin = begin
 
@@ -210,11 +217,12 @@ def _frames(file: _LogFile, options: LogOptions) -> Iterator[bytes]:
     """All complete lines that can be read now, rendered, in frames of moderate size."""
     data, file.earlier = file.earlier or file.read(), b""
     while data:
-        lines = (file.pending + data).splitlines(keepends=True)
-        file.pending = lines.pop() if not lines[-1].endswith(b"\n") else b""
+        *lines, file.pending = (file.pending + data).split(b"\n")
         frame = bytearray()
         for line in lines:
-            frame += render(line, options)
+            if shown := render(line + b"\n", options, continued=file.continued):
+                frame += shown
+                file.continued = not shown.endswith(b"\n")
             if len(frame) >= FRAME_BYTES:
                 yield bytes(frame)
                 frame.clear()

@@ -87,6 +87,21 @@ async def test_partial_lines_are_joined(runs: Runs) -> None:
     assert await whole(runs) == "first half second half\n"
 
 
+async def test_a_joined_line_has_one_time(runs: Runs) -> None:
+    """The time of a line is that of its beginning, however many parts it was written in."""
+    runs.write("one ", tag="P")
+    runs.write("line")
+    runs.write("next")
+    stamp = "2026-01-01T00:00:00.5Z"
+    assert await whole(runs, timestamps=True) == f"{stamp} one line\n{stamp} next\n"
+
+
+async def test_carriage_returns_are_text(runs: Runs) -> None:
+    """What programs write for terminals, such as progress bars, is there as it was written."""
+    runs.write("10%\r20%\r30%", "done\r")
+    assert await whole(runs) == "10%\r20%\r30%\ndone\r\n"
+
+
 @pytest.mark.parametrize(("lines", "expected"), [(0, ""), (1, "c\n"), (2, "b\nc\n"), (9, "a\nb\nc\n")])
 async def test_the_last_lines(runs: Runs, lines: int, expected: str) -> None:
     """Exactly as many as were asked for, all if there are fewer."""
