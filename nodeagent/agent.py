@@ -268,7 +268,7 @@ class Agent:
             "samples": self._sampler.run(self._sampled),
             "housekeeping": housekeeping.run(),
             **self._resources.running(),
-            "log rotation": keep_logs_small(self._running_logs, self._parts.containers),
+            "log rotation": keep_logs_small(self._running_logs, self._parts.containers, self._settings.logs),
             "sessions": self._speak(),
         }
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from nodeagent.images.disk import DiskThresholds
 from nodeagent.images.store import PARALLEL_PULLS
 from nodeagent.isolation.choice import UserNamespaceMode
+from nodeagent.log_rotation import LogBounds
 from nodeagent.node_shutdown import Period
 from nodeagent.pressure.thresholds import EvictionSettings, parse_settings
 from nodeagent.reserves import Reserves
@@ -35,6 +36,7 @@ class AgentSettings:
     unsafe_sysctls: tuple[str, ...] = ()
     runtime_handlers: tuple[Handler, ...] = ()
     shutdown_periods: tuple[Period, ...] = ()
+    logs: LogBounds = field(default_factory=LogBounds)
     parallel_pulls: int = PARALLEL_PULLS
     disk_thresholds: DiskThresholds = field(default_factory=DiskThresholds)
     reserves: Reserves = field(default_factory=Reserves)

@@ -1,4 +1,4 @@
-"""The agent's options about what it keeps for itself and when it evicts pods, named and formed as the kubelet's."""
+"""The agent's options about what it keeps for itself, when it evicts pods and how large logs get, as the kubelet's."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from flotilla.cli.failures import CommandError
 
 if TYPE_CHECKING:
+    from nodeagent.log_rotation import LogBounds
     from nodeagent.pressure.thresholds import EvictionSettings
     from nodeagent.reserves import Reserves
 
@@ -15,6 +16,7 @@ _HARD = "what must stay free: pods go at once where less is left (0 or 0%% turns
 _DEFAULT_HARD = (
     "memory.available<100Mi,nodefs.available<10%,nodefs.inodesFree<5%,imagefs.available<15%,imagefs.inodesFree<5%"
 )
+_LOG_SIZE, _LOG_INTERVAL = "--container-log-max-size", "--container-log-monitor-interval"
 
 
 def add_resource_options(parser: ArgumentParser) -> None:
@@ -35,6 +37,24 @@ def add_resource_options(parser: ArgumentParser) -> None:
         help="how long a pressure condition lasts",
     )
     add("--eviction-max-pod-grace-period", type=int, default=0, help="most seconds that a pod gets in a soft eviction")
+    add(_LOG_SIZE, default="10Mi", help="size from which a container's log is rotated")
+    add(_LOG_INTERVAL, default="10s", help="how often the sizes of logs are looked at")
+
+
+def read_log_options(options: Namespace) -> LogBounds:
+    """What the options say of containers' logs. CommandError for what they can't."""
+    from flotilla.api.durations import parse_duration
+    from flotilla.api.quantities import bytes_of
+    from nodeagent.log_rotation import LogBounds
+
+    size, interval = options.container_log_max_size, options.container_log_monitor_interval
+    try:
+        bounds = LogBounds(bytes_of(size), parse_duration(interval))
+    except ValueError as error:
+        raise CommandError(f"{_LOG_SIZE} {size}, {_LOG_INTERVAL} {interval}: {error}") from error
+    if bounds.limit_bytes <= 0 or bounds.period_s <= 0:
+        raise CommandError(f"{_LOG_SIZE} {size} and {_LOG_INTERVAL} {interval} must be more than 0")
+    return bounds
 
 
 def read_resource_options(options: Namespace) -> tuple[Reserves, EvictionSettings]:

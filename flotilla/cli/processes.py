@@ -16,7 +16,7 @@ from pathlib import Path
 
 from flotilla.api.durations import parse_duration
 from flotilla.cli.failures import CommandError
-from flotilla.cli.node_resources import add_resource_options, read_resource_options
+from flotilla.cli.node_resources import add_resource_options, read_log_options, read_resource_options
 from flotilla.cli.runtime_handlers import read_handlers
 from flotilla.cli.shutdown_periods import BY_PRIORITY, CRITICAL, TOTAL, parse_periods
 from flotilla.logs import LEVELS, configure_logging
@@ -202,6 +202,7 @@ def _run_agent(options: Namespace) -> None:
             unsafe_sysctls=_read_sysctls(options.allowed_unsafe_sysctls),
             runtime_handlers=read_handlers(options.runtime_handler),
             parallel_pulls=options.max_parallel_image_pulls,
+            logs=read_log_options(options),
             reserves=reserves,
             eviction=eviction,
             disk_thresholds=DiskThresholds(

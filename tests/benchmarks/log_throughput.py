@@ -10,7 +10,7 @@ import asyncio
 import time
 from pathlib import Path
 
-from nodeagent.log_rotation import keep_logs_small
+from nodeagent.log_rotation import LogBounds, keep_logs_small
 from nodeagent.logs import LogOptions, read_log
 from nodeagent.pod_worker import PodWorker
 from nodeagent.streams.container_logs import PodRunLogs
@@ -61,9 +61,8 @@ async def _paced(node: Node, name: str) -> tuple[float, int]:
     def running() -> list[tuple[str, Path]]:
         return [(run.id, logs.file(0))]
 
-    rotating = asyncio.create_task(
-        keep_logs_small(running, node.containers, limit_bytes=ROTATED_AT_BYTES, period_s=BURST_PERIOD_S)
-    )
+    bounds = LogBounds(ROTATED_AT_BYTES, BURST_PERIOD_S)
+    rotating = asyncio.create_task(keep_logs_small(running, node.containers, bounds))
     began, lines = time.perf_counter(), 0
     try:
         async for data in read_log(logs, 0, LogOptions(follow=True)):
