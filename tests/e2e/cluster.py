@@ -23,6 +23,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 KUBECTL_DIR = Path(os.environ.get("FLOTILLA_KUBECTL_DIR", ROOT / ".cache" / "kubectl"))
 KUBECTL_VERSIONS = ("1.35", "1.31")
+SPDY_KUBECTL_VERSION = "1.20"
 NODE_ADDRESS = "192.0.2.10"
 
 
@@ -82,6 +83,7 @@ class Cluster:
             f"--run-dir={self.run_dir}",
             f"--cgroup-parent={self.cgroup_parent}",
             "--node-name=node-1",
+            "--agent-option=--container-log-monitor-interval=1s",
         ]
 
     def command(self, *command: str) -> list[str]:

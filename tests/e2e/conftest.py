@@ -7,6 +7,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -14,8 +15,18 @@ import pytest
 
 from tests.directories import passable_directory
 from tests.e2e import cluster as clusters
-from tests.e2e.cluster import KUBECTL_DIR, KUBECTL_VERSIONS, ROOT, Cluster, Kubectl, find_kubectl, new_cluster
+from tests.e2e.cluster import (
+    KUBECTL_DIR,
+    KUBECTL_VERSIONS,
+    ROOT,
+    SPDY_KUBECTL_VERSION,
+    Cluster,
+    Kubectl,
+    find_kubectl,
+    new_cluster,
+)
 from tests.e2e.scenario import Scenario
+from tests.e2e.user import User
 
 
 @pytest.fixture(scope="session")
@@ -43,9 +54,8 @@ def cluster(sample_archive: Path) -> Iterator[Cluster]:
             made.network.delete()
 
 
-@pytest.fixture
-def namespace(cluster: Cluster) -> Iterator[str]:
-    """A namespace for one test, deleted with everything in it afterwards."""
+@contextmanager
+def _namespace(cluster: Cluster) -> Iterator[str]:
     name = f"test-{uuid.uuid4().hex[:8]}"
     manifest = f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}}}\n"
     cluster.flotilla("apply", "-f", "-", stdin=manifest)
@@ -53,22 +63,37 @@ def namespace(cluster: Cluster) -> Iterator[str]:
     cluster.flotilla("delete", "namespace", name, "--no-wait")
 
 
+@pytest.fixture
+def namespace(cluster: Cluster) -> Iterator[str]:
+    """A namespace for one test, deleted with everything in it afterwards."""
+    with _namespace(cluster) as name:
+        yield name
+
+
 @pytest.fixture(params=KUBECTL_VERSIONS)
 def kubectl(request: pytest.FixtureRequest, cluster: Cluster) -> Kubectl:
     """kubectl in each version that the tests are run with."""
-    program = find_kubectl(request.param)
+    return _kubectl(cluster, request.param)
+
+
+def _kubectl(cluster: Cluster, version: str) -> Kubectl:
+    program = find_kubectl(version)
     if program is None:
-        pytest.skip(f"kubectl {request.param} is not in {KUBECTL_DIR}: run deploy/fetch-kubectl")
-    return Kubectl(cluster, program, request.param)
+        pytest.skip(f"kubectl {version} is not in {KUBECTL_DIR}: run deploy/fetch-kubectl")
+    return Kubectl(cluster, program, version)
+
+
+@pytest.fixture(scope="module", params=(*KUBECTL_VERSIONS, SPDY_KUBECTL_VERSION))
+def user(request: pytest.FixtureRequest, cluster: Cluster) -> Iterator[User]:
+    """A user of each kubectl that streams are tested with, in a namespace that a module's tests share."""
+    with _namespace(cluster) as name:
+        yield User(_kubectl(cluster, request.param), name)
 
 
 @pytest.fixture
 def scenario(cluster: Cluster, namespace: str) -> Scenario:
     """The session's cluster, a namespace and the newest kubectl."""
-    program = find_kubectl(KUBECTL_VERSIONS[0])
-    if program is None:
-        pytest.skip(f"kubectl {KUBECTL_VERSIONS[0]} is not in {KUBECTL_DIR}: run deploy/fetch-kubectl")
-    return Scenario(cluster, Kubectl(cluster, program, KUBECTL_VERSIONS[0]), namespace)
+    return Scenario(cluster, _kubectl(cluster, KUBECTL_VERSIONS[0]), namespace)
 
 
 @pytest.fixture(scope="session")

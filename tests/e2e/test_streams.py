@@ -1,27 +1,18 @@
-"""What kubectl does through streams: exec, attach, cp, port-forward, run."""
+"""What kubectl does through streams: exec, attach, run, debug, cp, port-forward, at a terminal and without one."""
 
 from __future__ import annotations
 
-import fcntl
 import filecmp
 import os
-import pty
-import select
-import struct
-import subprocess
-import termios
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.cluster import Kubectl, until
+from tests.e2e.cluster import SPDY_KUBECTL_VERSION, until
+from tests.e2e.user import DEADLINE_S, Terminal, User
 
 pytestmark = [pytest.mark.e2e, pytest.mark.root]
 
-DEADLINE_S = 30.0
 PODS = """
 apiVersion: v1
 kind: Pod
@@ -43,37 +34,24 @@ spec:
     stdin: true
     stdinOnce: true
     command: ["sh", "-c", "while read line; do echo got $line; done"]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: shell}
+spec:
+  terminationGracePeriodSeconds: 0
+  restartPolicy: Never
+  containers:
+  - {name: shell, image: "flotilla.dev/sample:v1", stdin: true, tty: true, command: [sh]}
 """
+INTERRUPTED = "trap 'echo caught; exit 7' INT; echo rea''dy; while :; do sleep 0.1; done"
 
 
-class User:
-    """Somebody who uses one kubectl in a namespace with two pods."""
-
-    def __init__(self, kubectl: Kubectl, namespace: str) -> None:
-        self._kubectl, self._namespace = kubectl, namespace
-
-    def __call__(self, *arguments: str, code: int = 0, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        result = self._kubectl("-n", self._namespace, *arguments, stdin=stdin, check=False)
-        assert result.returncode == code, result.stderr
-        return result
-
-    def command(self, *arguments: str) -> list[str]:
-        cluster = self._kubectl.cluster
-        program = [str(self._kubectl.program), f"--kubeconfig={cluster.kubeconfig}", "-n", self._namespace]
-        return cluster.command(*program, *arguments)
-
-    def curl(self, port: int) -> subprocess.Popen[str]:
-        """Ask what is forwarded to ``port``."""
-        command = self._kubectl.cluster.command("curl", "-s", "-m", "10", f"http://127.0.0.1:{port}/")
-        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-
-
-@pytest.fixture
-def user(kubectl: Kubectl, namespace: str) -> User:
-    found = User(kubectl, namespace)
-    found("apply", "-f", "-", stdin=PODS)
-    found("wait", "--for=condition=Ready", "pod/web", "pod/reader", f"--timeout={DEADLINE_S:.0f}s")
-    return found
+@pytest.fixture(scope="module", autouse=True)
+def pods(user: User) -> None:
+    """Three pods that run."""
+    user("apply", "-f", "-", stdin=PODS)
+    user.until_ready("web", "reader", "shell")
 
 
 def test_exec(user: User) -> None:
@@ -81,39 +59,66 @@ def test_exec(user: User) -> None:
     result = user("exec", "web", "--", "sh", "-c", "echo out; echo err >&2; exit 3", code=3)
     assert result.stdout == "out\n"
     assert result.stderr == "err\ncommand terminated with exit code 3\n"
-    assert user("exec", "-i", "web", "--", "sh", "-c", "cat; echo end", stdin="input\n").stdout == "input\nend\n"
     assert "no-such-program" in user("exec", "web", "--", "no-such-program", code=1).stderr
     assert 'pods "none" not found' in user("exec", "none", "--", "true", code=1).stderr
 
 
+def test_exec_with_input(user: User) -> None:
+    """The end of the input reaches the command, whose output after it comes back."""
+    assert user("exec", "-i", "web", "--", "sh", "-c", "cat; sleep 0.1; echo end", stdin="input\n").stdout == (
+        "input\nend\n"
+    )
+
+
 def test_exec_in_a_terminal(user: User) -> None:
-    """A terminal's size and type reach the command, whose exit code comes back."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 77, 0, 0))
-    command = user.command("exec", "-it", "web", "--", "sh")
-    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
-    os.close(theirs)
-    output = _read_until(ours, b"# ")
-    os.write(ours, b"stty size; echo $TERM; exit 5\n")
-    output += _read_until(ours, b"exit code 5")
-    assert process.wait(DEADLINE_S) == 5
-    os.close(ours)
-    assert b"\r\n33 77\r\nxterm\r\n" in output
+    """A terminal's type, its size and changes of it, and interrupts reach the command, whose exit code comes back."""
+    with user.terminal("exec", "-it", "web", "--", "sh", rows=33, columns=77) as terminal:
+        terminal.read_until("# ")
+        terminal.type("stty size; echo $TERM\n")
+        assert terminal.read_until("xterm\r\n").endswith("\r\n33 77\r\nxterm\r\n")
+        terminal.resize(40, 100)
+        _until_size(terminal, "40 100")
+        terminal.type(f'sh -c "{INTERRUPTED}"; echo "code $?"\n')
+        terminal.read_until("\r\nready\r\n")
+        terminal.type("\x03")
+        assert terminal.read_until("code 7").startswith("^Ccaught\r\n")
+        terminal.type("exit 5\n")
+        terminal.read_until("exit code 5")
+        assert terminal.process.wait(DEADLINE_S) == 5
 
 
-def _read_until(descriptor: int, text: bytes) -> bytes:
-    output, deadline = b"", time.monotonic() + DEADLINE_S
-    while text not in output:
-        ready, _, _ = select.select([descriptor], [], [], deadline - time.monotonic())
-        assert ready, output
-        output += os.read(descriptor, 4096)
-    return output
+def _until_size(terminal: Terminal, size: str) -> None:
+    """Changes travel apart from what is typed: ask until the new size is there."""
+
+    def found() -> bool:
+        terminal.type("echo size $(stty size) ok\n")
+        return size in terminal.read_until("ok\r\n") + terminal.read_until("ok\r\n")
+
+    until(found, what=f"the command sees {size}")
 
 
 def test_attach(user: User) -> None:
     """An attached user feeds the first process and reads it; the end of the input ends both."""
     assert user("attach", "-i", "reader", stdin="one\ntwo\n").stdout.endswith("got one\ngot two\n")
-    user("wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/reader", f"--timeout={DEADLINE_S:.0f}s")
+    user.until_phase("reader", "Succeeded")
+
+
+def test_attach_to_a_terminal(user: User) -> None:
+    """A container's terminal takes a user's size; it outlives one who leaves, and ends with the shell."""
+    with user.terminal("attach", "-it", "shell", rows=31, columns=71) as terminal:
+        terminal.read_until("press")
+        _until_size(terminal, "31 71")
+        terminal.type("word=kept\n")
+        terminal.type("echo it is $word\n")
+        terminal.read_until("it is kept\r\n")
+    with user.terminal("attach", "-it", "shell", rows=42, columns=52) as terminal:
+        terminal.read_until("press")
+        _until_size(terminal, "42 52")
+        terminal.type("echo still $word; exit 3\n")
+        terminal.read_until("still kept\r\n")
+        terminal.process.wait(DEADLINE_S)
+    user.until_phase("shell", "Failed")
+    assert user.value("pod shell", ".status.containerStatuses[0].state.terminated.exitCode") == "3"
 
 
 def test_run_and_remove(user: User) -> None:
@@ -127,14 +132,27 @@ def test_run_and_remove(user: User) -> None:
 
 def test_debug(user: User) -> None:
     """``debug`` adds a container that sees the processes of its target, and feeds it."""
+    if user.version == SPDY_KUBECTL_VERSION:
+        pytest.skip("it asks for the EphemeralContainers kind, which Kubernetes 1.22 replaced")
     image = ["--image=flotilla.dev/sample:v1", "--target=web", "-c", "looking"]
     script = "read word; ps; echo said $word"
     result = user("debug", "-i", "web", *image, "--", "sh", "-c", script, stdin="so\n")
     log = user("logs", "web", "-c", "looking").stdout
     assert "said so" in result.stdout + log
     assert "/bin/server" in log
-    statuses = user("get", "pod", "web", "-o", "jsonpath={.status.ephemeralContainerStatuses[*].name}").stdout
-    assert statuses == "looking"
+    assert user.value("pod web", ".status.ephemeralContainerStatuses[*].name") == "looking"
+
+
+def test_debug_a_copy(user: User) -> None:
+    """``debug --copy-to`` makes a pod like the other one with a container to look at it from, at a terminal."""
+    image = ["--image=flotilla.dev/sample:v1", "--copy-to=copy", "--share-processes", "-c", "looking"]
+    with user.terminal("debug", "-it", "web", *image, "--", "sh") as terminal:
+        terminal.read_until("press")
+        terminal.type("ps; echo sa''id\n")
+        assert "/bin/server" in terminal.read_until("said\r\n")
+        terminal.type("exit\n")
+        terminal.process.wait(DEADLINE_S)
+    user("delete", "pod", "copy", "--wait=false")
 
 
 def test_copy_both_ways(user: User, tmp_path: Path) -> None:
@@ -148,28 +166,16 @@ def test_copy_both_ways(user: User, tmp_path: Path) -> None:
     user("cp", "web:/tmp/there", str(back))
     compared = filecmp.dircmp(there, back)
     assert compared.left_list == compared.right_list
-    assert filecmp.cmpfiles(there, back, ["large", *(f"deep/{each}" for each in range(50))], shallow=False)[1:] == (
-        [],
-        [],
-    )
-
-
-@contextmanager
-def _forwarded(user: User, log: Path, *ports: str) -> Iterator[None]:
-    with log.open("w", encoding="utf-8") as output:
-        process = subprocess.Popen(user.command("port-forward", "pod/web", *ports), stdout=output, stderr=output)
-    try:
-        until(lambda: "Forwarding from" in log.read_text(), what="kubectl forwards")
-        yield
-    finally:
-        process.terminate()
-        process.wait(DEADLINE_S)
+    names = ["large", *(f"deep/{each}" for each in range(50))]
+    assert filecmp.cmpfiles(there, back, names, shallow=False)[1:] == ([], [])
+    user("exec", "web", "--", "rm", "-r", "/tmp/there")
 
 
 def test_port_forward(user: User, tmp_path: Path) -> None:
     """Many connections at once reach the pod; one to a port where nothing listens fails alone."""
     log = tmp_path / "forward.log"
-    with _forwarded(user, log, "18080:8080", "18081:81"):
+    with user.running(log, "port-forward", "pod/web", "18080:8080", "18081:81"):
+        until(lambda: "Forwarding from" in log.read_text(), what="kubectl forwards")
         asking = [user.curl(18080) for _ in range(20)]
         answers = [process.communicate(timeout=DEADLINE_S)[0] for process in asking]
         assert answers == ["Hello from web, version v1\n"] * 20
