@@ -7,9 +7,7 @@ cgroup tree), not from the agent's records, so that it also cleans up after an a
 
 from __future__ import annotations
 
-import ctypes
 import os
-import re
 import signal
 import time
 from pathlib import Path
@@ -17,13 +15,13 @@ from pathlib import Path
 from nodeagent.cgroups.layout import detect
 from nodeagent.cgroups.pods import PodCgroups
 from nodeagent.lifetime import end_lifetime
+from nodeagent.mounts import read_mounts
 from nodeagent.network.pod_network import PodNetwork
 from nodeagent.network.services import ServiceTable
+from nodeagent.volumes.mounts import unmount_below
 
 _POLL_S = 0.05
 _KILL_TIMEOUT_S = 10.0
-_MNT_DETACH = 2
-_OCTAL = re.compile(r"\\([0-7]{3})")
 
 
 class PurgeError(Exception):
@@ -57,40 +55,21 @@ def purge_node(data_dir: Path, run_dir: Path, *, cgroup_parent: str) -> None:
     finally:
         services.close()
     PodNetwork.purge(run_dir)
-    for target in mounts_below([data_dir, run_dir], Path("/proc/self/mountinfo").read_text(encoding="utf-8")):
-        _unmount(target)
+    for directory in (data_dir, run_dir):
+        try:
+            unmount_below(directory)
+        except OSError as error:
+            raise PurgeError(str(error)) from error
     PodCgroups(cgroup_parent, detect()).purge()
-    mountinfo = Path("/proc/self/mountinfo").read_text(encoding="utf-8")
-    for mount in cgroup2_mounts(mountinfo):
-        _remove_empty_tree(Path(mount) / cgroup_parent.strip("/"))
-
-
-def cgroup2_mounts(mountinfo: str) -> list[str]:
-    """Where cgroup2 is mounted. On a hybrid machine runc makes directories there too that nobody else looks after."""
-    mounts = [line.split() for line in mountinfo.splitlines() if " - cgroup2 " in line]
-    return [_unescape(fields[4]) for fields in mounts]
+    # On a hybrid machine runc makes directories in cgroup2 too, which nobody else looks after.
+    for mount in read_mounts():
+        if mount.kind == "cgroup2":
+            _remove_empty_tree(Path(mount.point) / cgroup_parent.strip("/"))
 
 
 def _remove_empty_tree(top: Path) -> None:
     for directory, _, _ in os.walk(top, topdown=False):
         Path(directory).rmdir()
-
-
-def mounts_below(directories: list[Path], mountinfo: str) -> list[str]:
-    """Mount points at or below any of ``directories``, the innermost first, from the text of mountinfo (proc(5))."""
-    targets = [_unescape(fields[4]) for line in mountinfo.splitlines() if len(fields := line.split()) > 4]
-    inside = [each for each in targets if any(Path(each).is_relative_to(directory) for directory in directories)]
-    return inside[::-1]
-
-
-def _unescape(text: str) -> str:
-    return _OCTAL.sub(lambda match: chr(int(match[1], 8)), text)
-
-
-def _unmount(target: str) -> None:
-    if ctypes.CDLL(None, use_errno=True).umount2(os.fsencode(target), _MNT_DETACH) != 0:
-        number = ctypes.get_errno()
-        raise PurgeError(f"can't unmount {target}: {os.strerror(number)}")
 
 
 def _wait_until_empty(cgroups: PodCgroups, except_for: set[int], *, timeout_s: float) -> bool:

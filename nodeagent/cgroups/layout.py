@@ -6,10 +6,12 @@ cgroup2 somewhere below, without controllers, and is treated as version 1, as ru
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from nodeagent.mounts import Mount, read_mounts
 
 UNIFIED = ""
 HYBRID = "unified"
@@ -53,20 +55,14 @@ def _words(file: Path) -> list[str]:
         return []
 
 
-def parse_mounts(mountinfo: str) -> CgroupLayout:
-    """The layout that the text of ``/proc/self/mountinfo`` describes. Raises CgroupError where there is none."""
+def layout_of(mounts: Sequence[Mount]) -> CgroupLayout:
+    """The layout that a machine's mounts make. Raises CgroupError where there is none."""
     version_1: dict[str, Path] = {}
-    unified: list[Path] = []
-    for line in mountinfo.splitlines():
-        before, _, after = line.partition(" - ")
-        fields, tail = before.split(), after.split()
-        if len(fields) < 5 or len(tail) < 3:
-            continue
-        if tail[0] == "cgroup2":
-            unified.append(Path(fields[4]))
-        elif tail[0] == "cgroup":
-            names = [option for option in tail[2].split(",") if option not in ("rw", "ro", "xattr")]
-            version_1.update({name: version_1.get(name, Path(fields[4])) for name in names})
+    unified = [Path(mount.point) for mount in mounts if mount.kind == "cgroup2"]
+    for mount in mounts:
+        if mount.kind == "cgroup":
+            names = [option for option in mount.options if option not in ("rw", "ro", "xattr")]
+            version_1.update({name: version_1.get(name, Path(mount.point)) for name in names})
     if version_1.keys() & {"cpu", "memory", "pids"}:
         hybrid = {HYBRID: unified[0]} if unified else {}
         return CgroupLayout(version=1, mounts=version_1 | hybrid)
@@ -75,6 +71,6 @@ def parse_mounts(mountinfo: str) -> CgroupLayout:
     raise CgroupError("no cgroup hierarchy is mounted under /sys/fs/cgroup")
 
 
-def detect(mountinfo: Path = Path("/proc/self/mountinfo")) -> CgroupLayout:
+def detect() -> CgroupLayout:
     """The layout of this machine. Raises CgroupError."""
-    return parse_mounts(mountinfo.read_text(encoding="utf-8"))
+    return layout_of(read_mounts())

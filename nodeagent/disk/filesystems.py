@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from nodeagent.mounts import read_mounts
+
 
 @dataclass(frozen=True, slots=True)
 class Filesystem:
@@ -32,12 +34,8 @@ def shares_filesystem(one: Path, other: Path) -> bool:
     return one.stat().st_dev == other.stat().st_dev
 
 
-def device_of(path: Path, mountinfo: Path = Path("/proc/self/mountinfo")) -> str:
+def device_of(path: Path) -> str:
     """The source that the file system of ``path`` is mounted from, as mount(8) names it; empty if it is not listed."""
     number = path.stat().st_dev
     wanted = f"{os.major(number)}:{os.minor(number)}"
-    for line in mountinfo.read_text(encoding="utf-8", errors="replace").splitlines():
-        before, _, after = line.partition(" - ")
-        if before.split()[2] == wanted:
-            return after.split()[1]
-    return ""
+    return next((mount.source for mount in read_mounts() if mount.device == wanted), "")

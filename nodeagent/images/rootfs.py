@@ -14,7 +14,6 @@ layers a root file system stands on.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import hashlib
 import os
@@ -23,14 +22,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from nodeagent.isolation.mounts import bind, unbind
+from nodeagent.isolation.mounts import bind
 from nodeagent.isolation.ranges import RANGE_SIZE, PodUsers
+from nodeagent.mounts import mount, unmount
 
 _OPTION_LIMIT_BYTES = 4095
-_MNT_DETACH = 2
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
-_libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
 
 
 class RootfsError(OSError):
@@ -66,11 +62,11 @@ def mount_rootfs(layers: Sequence[Path], *, directory: Path, users: PodUsers | N
 def unmount_rootfs(directory: Path) -> None:
     """Unmount and remove all of ``directory``, the container's writes included; idempotent."""
     merged = directory / "merged"
-    if _libc.umount2(os.fsencode(merged), _MNT_DETACH) != 0:
-        number = ctypes.get_errno()
-        if number not in (errno.EINVAL, errno.ENOENT):
-            raise RootfsError(number, os.strerror(number), str(merged))
-    unbind(directory / "lower")
+    try:
+        unmount(merged)
+    except OSError as error:
+        raise RootfsError(error.errno, error.strerror, str(merged)) from error
+    unmount(directory / "lower")
     lease = directory / "lease"
     if lease.is_symlink():
         lease.readlink().unlink(missing_ok=True)
@@ -110,12 +106,12 @@ def _owned_layers(layers: Sequence[Path], mapped: Path, users: PodUsers | None) 
     if users is None:
         yield layers
         return
-    unbind(mapped)
+    unmount(mapped)
     bind(layers[0].parent, mapped, users=users)
     try:
         yield [mapped / layer.name for layer in layers]
     finally:
-        unbind(mapped)
+        unmount(mapped)
 
 
 def _make_upper(upper: Path, top_layer: Path, *, first_id: int) -> None:
@@ -138,17 +134,14 @@ def _mount_overlay(layers: Sequence[Path], *, upper: Path, work: Path, merged: P
         names = [f"/proc/self/fd/{descriptor}/{layer.name}" for layer in reversed(layers)]
     options = f"lowerdir={':'.join(names)},{tail}"
     try:
-        number = _mount(merged, f"volatile,{options}")
-        if number == errno.EINVAL:
-            number = _mount(merged, options)
+        try:
+            mount("flotilla", merged, "overlay", data=f"volatile,{options}")
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            mount("flotilla", merged, "overlay", data=options)
+    except OSError as error:
+        raise RootfsError(error.errno, f"overlay of {len(layers)} layers: {error.strerror}", str(merged)) from error
     finally:
         if descriptor >= 0:
             os.close(descriptor)
-    if number:
-        raise RootfsError(number, f"overlay of {len(layers)} layers: {os.strerror(number)}", str(merged))
-
-
-def _mount(target: Path, options: str) -> int:
-    """``mount -t overlay``; returns errno, 0 for success."""
-    result = _libc.mount(b"flotilla", os.fsencode(target), b"overlay", 0, os.fsencode(options))
-    return ctypes.get_errno() if result != 0 else 0

@@ -12,20 +12,18 @@ the path below.
 from __future__ import annotations
 
 import ctypes
-import errno
 import os
 import stat
 from pathlib import Path
 
 from nodeagent.isolation.ranges import PodUsers
+from nodeagent.mounts import MS_PRIVATE
 
 _OPEN_TREE, _MOVE_MOUNT, _MOUNT_SETATTR = 428, 429, 442
 _AT_FDCWD, _AT_EMPTY_PATH, _AT_RECURSIVE = -100, 0x1000, 0x8000
 _OPEN_TREE_CLONE, _OPEN_TREE_CLOEXEC, _MOVE_MOUNT_F_EMPTY_PATH = 1, os.O_CLOEXEC, 4
-_MOUNT_ATTR_READ_ONLY, _MOUNT_ATTR_IDMAP, _MS_PRIVATE = 1, 0x0010_0000, 1 << 18
-_MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
+_MOUNT_ATTR_READ_ONLY, _MOUNT_ATTR_IDMAP = 1, 0x0010_0000
 _libc = ctypes.CDLL(None, use_errno=True)
-_libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
 
 
 class _MountAttributes(ctypes.Structure):
@@ -73,14 +71,6 @@ def require_mappable(path: Path, namespace: int, *, with_mounts: bool) -> None:
         os.close(tree)
 
 
-def unbind(target: Path) -> None:
-    """Take a mount away from where it can be found; who uses it keeps it. Nothing mounted is fine. Raises OSError."""
-    if _libc.umount2(os.fsencode(target), _MNT_DETACH | _UMOUNT_NOFOLLOW) != 0:
-        number = ctypes.get_errno()
-        if number not in (errno.EINVAL, errno.ENOENT):
-            raise OSError(number, os.strerror(number), str(target))
-
-
 def _clone(source: Path | int, *, recursive: bool = True) -> int:
     flags = _OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC | (_AT_RECURSIVE if recursive else 0)
     if isinstance(source, int):
@@ -89,7 +79,7 @@ def _clone(source: Path | int, *, recursive: bool = True) -> int:
 
 
 def _set(tree: int, namespace: int, *, private: bool, readonly: bool = False) -> None:
-    attributes = _MountAttributes(propagation=_MS_PRIVATE if private else 0)
+    attributes = _MountAttributes(propagation=MS_PRIVATE if private else 0)
     if readonly:
         attributes.set = _MOUNT_ATTR_READ_ONLY
     if namespace >= 0:

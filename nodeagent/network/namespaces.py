@@ -18,16 +18,13 @@ from typing import TypeVar
 
 from nodeagent.isolation.namespaces import own_namespaces
 from nodeagent.isolation.ranges import PodUsers
+from nodeagent.mounts import MS_BIND, mount, unmount
 from nodeagent.network.netlink import Netlink
 
 Opened = TypeVar("Opened")
 
 _CLONE_NEWNET = 0x40000000
-_MS_BIND = 4096
-_MNT_DETACH = 2
 _libc = ctypes.CDLL(None, use_errno=True)
-_libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
-_libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
 
 
 def create_namespace(pin: Path) -> Netlink:
@@ -66,7 +63,7 @@ def open_socket(pin: Path, family: socket.AddressFamily) -> socket.socket:
 
 def _pin(namespace: Path, pin: Path) -> None:
     pin.touch()
-    _check(_libc.mount(os.fsencode(namespace), os.fsencode(pin), None, _MS_BIND, None), f"mount {pin}")
+    mount(namespace, pin, flags=MS_BIND)
 
 
 def _enter(pin: Path) -> None:
@@ -85,7 +82,7 @@ def is_pinned(pin: Path) -> bool:
 def unpin(pin: Path) -> None:
     """Take the pin away: the namespace, a network with its links, goes with the last process in it. Idempotent."""
     while is_pinned(pin):
-        _check(_libc.umount2(os.fsencode(pin), _MNT_DETACH), f"unmount {pin}")
+        unmount(pin)
     pin.unlink(missing_ok=True)
 
 

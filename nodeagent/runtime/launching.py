@@ -17,25 +17,20 @@ from __future__ import annotations
 
 import ctypes
 import os
-import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
 from nodeagent.cgroups.layout import HYBRID, CgroupLayout
+from nodeagent.mounts import MS_BIND, MS_PRIVATE, MS_REC, MS_SHARED, Mount, mount, read_mounts, unmount
 from nodeagent.runtime.processes import spawn
 
 # Where crun looks.
 _UNIFIED = Path("/sys/fs/cgroup/unified")
 _CONTROLLERS = "cgroup.controllers"
 _CLONE_NEWNS = 0x20000
-_MS_BIND, _MS_REC, _MS_PRIVATE, _MS_SHARED = 1 << 12, 1 << 14, 1 << 18, 1 << 20
-_MNT_DETACH = 2
-_OCTAL = re.compile(r"\\([0-7]{3})")
 _libc = ctypes.CDLL(None, use_errno=True)
-_libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
-_libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
 
 
 class Launcher(Protocol):
@@ -112,51 +107,39 @@ def must_be_apart(program: str, layout: CgroupLayout) -> bool:
 def share(directory: Path) -> None:
     """Let mounts below ``directory`` appear in mount namespaces made from now on, too. Repeatable. Raises OSError."""
     directory.mkdir(parents=True, exist_ok=True)
-    mountinfo = Path("/proc/thread-self/mountinfo").read_text("utf-8", errors="surrogateescape")
-    if is_shared(directory, mountinfo):
+    mounts = read_mounts(Path("/proc/thread-self/mountinfo"))
+    if is_shared(directory, mounts):
         return
     real = Path(os.path.realpath(directory))
-    below = [point for point in _points(mountinfo) if point != real and point.is_relative_to(real)]
+    points = [Path(each.point) for each in mounts]
+    below = [point for point in points if point != real and point.is_relative_to(real)]
     covered = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        _mount(directory, directory, _MS_BIND | _MS_REC)
-        _mount(None, directory, _MS_SHARED | _MS_REC)
+        mount(directory, directory, flags=MS_BIND | MS_REC)
+        mount(None, directory, flags=MS_SHARED | MS_REC)
         # What was mounted below has been copied; the originals, now out of sight, would keep their places busy.
         for point in reversed(below):
-            _libc.umount2(os.fsencode(f"/proc/self/fd/{covered}/{point.relative_to(real)}"), _MNT_DETACH)
+            unmount(f"/proc/self/fd/{covered}/{point.relative_to(real)}")
     finally:
         os.close(covered)
 
 
-def _points(mountinfo: str) -> list[Path]:
-    fields = [line.split(" ", 5)[4] for line in mountinfo.splitlines()]
-    return [Path(_OCTAL.sub(lambda match: chr(int(match[1], 8)), field)) for field in fields]
-
-
-def is_shared(directory: Path, mountinfo: str) -> bool:
-    """Whether the mount that ``directory`` is on propagates, by the text of mountinfo (proc(5))."""
+def is_shared(directory: Path, mounts: Sequence[Mount]) -> bool:
+    """Whether the mount that ``directory`` is on propagates."""
     real = Path(os.path.realpath(directory))
     shared, longest = False, -1
-    for line, point in zip(mountinfo.splitlines(), _points(mountinfo), strict=True):
+    for each in mounts:
+        point = Path(each.point)
         if len(point.parts) >= longest and real.is_relative_to(point):
-            shared, longest = " shared:" in line.partition(" - ")[0], len(point.parts)
+            shared, longest = "shared" in each.peers, len(point.parts)
     return shared
 
 
 def _hide_controllers() -> None:
     """Give the calling thread its own mounts, with the list of cgroup2's controllers covered."""
     if _libc.unshare(_CLONE_NEWNS) != 0:
-        _fail("mount namespace")
+        number = ctypes.get_errno()
+        raise OSError(number, f"mount namespace: {os.strerror(number)}")
     # Else the machine's list would be covered as well.
-    _mount(None, _UNIFIED, _MS_PRIVATE)
-    _mount(Path(os.devnull), _UNIFIED / _CONTROLLERS, _MS_BIND)
-
-
-def _mount(source: Path | None, target: Path, flags: int) -> None:
-    if _libc.mount(os.fsencode(source) if source else None, os.fsencode(target), None, flags, None) != 0:
-        _fail(str(target))
-
-
-def _fail(what: str) -> None:
-    number = ctypes.get_errno()
-    raise OSError(number, os.strerror(number), what)
+    mount(None, _UNIFIED, flags=MS_PRIVATE)
+    mount(os.devnull, _UNIFIED / _CONTROLLERS, flags=MS_BIND)

@@ -11,8 +11,9 @@ import os
 import shutil
 from pathlib import Path
 
-from nodeagent.isolation.mounts import bind, unbind
+from nodeagent.isolation.mounts import bind
 from nodeagent.isolation.ranges import PodUsers
+from nodeagent.mounts import unmount
 from nodeagent.volumes.subpath import open_subpath
 
 _LOCKED = {"nosuid": os.ST_NOSUID, "nodev": os.ST_NODEV, "noexec": os.ST_NOEXEC}
@@ -64,7 +65,7 @@ class ContainerBinds:
         """Take all places away; repeatable. Raises OSError."""
         if self._count:
             for number in range(self._count):
-                unbind(self._directory / str(number))
+                unmount(self._directory / str(number))
             shutil.rmtree(self._directory)
             self._count = 0
 

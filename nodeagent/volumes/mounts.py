@@ -1,18 +1,12 @@
-"""The tmpfs mounts under volumes (tmpfs(5)), and finding what is mounted below a directory."""
+"""The tmpfs mounts under volumes (tmpfs(5)), and taking away what is mounted below a directory."""
 
 from __future__ import annotations
 
-import ctypes
+import errno
 import os
-import re
 from pathlib import Path
 
-_NOSUID_NODEV = 2 | 4
-_MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
-_OCTAL = re.compile(r"\\([0-7]{3})")
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
-_libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
+from nodeagent.mounts import MS_NODEV, MS_NOSUID, mount, read_mounts, unmount
 
 
 def mount_tmpfs(
@@ -28,19 +22,12 @@ def mount_tmpfs(
     options = f"mode={mode:o},uid={owner},gid={owner if group is None else group}" + (
         f",size={size_bytes}" if size_bytes else ""
     )
-    if _libc.mount(b"flotilla", os.fsencode(directory), b"tmpfs", _NOSUID_NODEV, options.encode()) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"tmpfs: {os.strerror(number)}", str(directory))
+    mount("flotilla", directory, "tmpfs", flags=MS_NOSUID | MS_NODEV, data=options)
 
 
 def unmount_below(directory: Path) -> None:
     """Unmount everything at or below ``directory``, innermost first, so that nothing foreign can be deleted with it."""
     root = os.path.realpath(directory)
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:  # noqa: PTH123
-        points = [_OCTAL.sub(lambda match: chr(int(match[1], 8)), line.split(" ", 5)[4]) for line in mounts]
-    for point in reversed(points):
-        if (point == root or point.startswith(f"{root}/")) and _libc.umount2(
-            os.fsencode(point), _MNT_DETACH | _UMOUNT_NOFOLLOW
-        ) != 0:
-            number = ctypes.get_errno()
-            raise OSError(number, f"unmount: {os.strerror(number)}", point)
+    for each in reversed(read_mounts()):
+        if (each.point == root or each.point.startswith(f"{root}/")) and not unmount(each.point):
+            raise OSError(errno.EINVAL, "unmount: something else is mounted over it", each.point)

@@ -6,6 +6,7 @@ import os
 import re
 from pathlib import Path
 
+from nodeagent.mounts import read_mounts
 from nodeagent.runtime.errors import ContainerConfigError
 
 _PEERS = {"HostToContainer": ("shared", "master"), "Bidirectional": ("shared",)}
@@ -31,9 +32,7 @@ def _mount_of(path: Path) -> tuple[str, set[str]]:
         found = _MOUNT_ID.search(Path(f"/proc/self/fdinfo/{descriptor}").read_text(encoding="ascii"))
     finally:
         os.close(descriptor)
-    mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
-    for line in mounts.splitlines():
-        number, _, _, _, point, _, *rest = line.split()
-        if found and number == found[1]:
-            return point, {each.partition(":")[0] for each in rest[: rest.index("-")]}
+    for mount in read_mounts():
+        if found and mount.number == int(found[1]):
+            return mount.point, mount.peers
     return "/", set()

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from nodeagent.cgroups.layout import CgroupLayout
+from nodeagent.mounts import parse_mounts
 from nodeagent.runtime.launching import is_shared, must_be_apart
 
 MOUNTS = """\
@@ -24,7 +25,7 @@ MOUNTS = """\
 )
 def test_the_mount_that_holds_a_directory_decides(directory: str, shared: bool) -> None:
     """Of several mounts the innermost counts, of several on one place the last."""
-    assert is_shared(Path(directory), MOUNTS) is shared
+    assert is_shared(Path(directory), parse_mounts(MOUNTS)) is shared
 
 
 UNIFIED = Path("/sys/fs/cgroup/unified")
