@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Protocol
 
 from controlplane.autoscaler.calculator import PodFacts, Sample
@@ -23,7 +23,6 @@ from controlplane.store.cache import Cache, Entry
 from flotilla.api.resources import PODS
 from flotilla.api.selectors import LabelSelector
 
-STARTING_UP = timedelta(seconds=60)
 SETTLED_AFTER_S = 2.5
 SATURATED = 0.9
 LAST_INTERVAL = Span(0.0, intervals=1)
@@ -114,14 +113,11 @@ class PodReader:
         return limits > 0 and used >= SATURATED * limits
 
     def _capacity_grew(self, pods: Sequence[PodState]) -> float:
-        """When the last of the pods became ready for the first time, as Unix time; 0 if none did lately."""
+        """When the last of the pods became ready, for the first time or again, as Unix time; 0 if none is."""
         moments = [
             readiness.changed
             for entry in pods
-            if (readiness := self.readiness.of(entry.uid)) is not None
-            and readiness.ready
-            and readiness.started is not None
-            and readiness.changed - readiness.started < STARTING_UP
+            if (readiness := self.readiness.of(entry.uid)) is not None and readiness.ready
         ]
         return max(moments).timestamp() if moments else 0.0
 

@@ -67,11 +67,12 @@ class _VirtualSelector(selectors.BaseSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop that never waits."""
+    """An event loop that never waits; ``set_by_s`` is by how much somebody has set the wall clock."""
 
     def __init__(self) -> None:
         selector = _VirtualSelector()
         self._now_s = 0.0
+        self.set_by_s = 0.0
         super().__init__(selector)
         selector.advance = self._advance
 
@@ -85,7 +86,13 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 def wall_clock() -> datetime:
     """The simulated wall clock."""
-    return EPOCH + timedelta(seconds=asyncio.get_running_loop().time())
+    loop = asyncio.get_running_loop()
+    return EPOCH + timedelta(seconds=loop.time() + getattr(loop, "set_by_s", 0.0))
+
+
+def steady_unix_s() -> float:
+    """The simulated clock that nobody sets."""
+    return EPOCH.timestamp() + asyncio.get_running_loop().time()
 
 
 class LaggingStore(MemoryStore):

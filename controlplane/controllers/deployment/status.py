@@ -96,10 +96,10 @@ def complete(deployment: KubeObject, status: Mapping[str, Any]) -> bool:
 
 
 def recheck_s(deployment: KubeObject, status: KubeObject, *, now: datetime) -> float | None:
-    """Seconds until the progress deadline may have passed, None if it can't."""
+    """Seconds until the progress deadline may have passed, None if it can't: a set that was complete once has none."""
     deadline = deadline_s(deployment)
     condition = get_condition({"status": status}, PROGRESSING)
-    if deadline is None or condition is None or condition["reason"] in (TIMED_OUT, PAUSED):
+    if deadline is None or condition is None or condition["reason"] in (TIMED_OUT, PAUSED, NEW_SET_AVAILABLE):
         return None
     if complete(deployment, status) or deployment["spec"].get("paused"):
         return None

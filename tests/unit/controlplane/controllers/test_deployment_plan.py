@@ -176,7 +176,7 @@ def _progressing(reason: str, *, age_s: float, status: str = "True") -> KubeObje
             {"availableReplicas": 4},
             3,
             "NewReplicaSetAvailable",
-            True,
+            False,
         ),
         (_progressing("ProgressDeadlineExceeded", age_s=9999, status="False"), {}, 4, "NewReplicaSetAvailable", False),
         (
@@ -197,6 +197,7 @@ def test_progress_is_judged_as_in_kubernetes(
     planned = _plan(deployment, _set("1", "app:1", 4, available=available))
     assert _reason(planned) == reason
     assert (planned.recheck_s is not None) is rechecks
+    assert planned.recheck_s is None or planned.recheck_s >= 1.0
 
 
 def test_without_a_deadline_there_is_no_progress_condition() -> None:
