@@ -8,6 +8,7 @@ Users' writes go to the plain store.
 from __future__ import annotations
 
 from controlplane.election import Election
+from controlplane.store.keys import LEADER_KEY
 from controlplane.store.store import Fence, FencedError, Store
 
 
@@ -42,5 +43,5 @@ class FencedStore:
     def _fence(self) -> Fence:
         fence = self._election.fence
         if fence is None:
-            raise FencedError("this server has not led yet")
+            raise FencedError(LEADER_KEY, 0)
         return fence

@@ -42,6 +42,8 @@ from controlplane.store.cache import Cache
 from controlplane.store.compaction import Compactor
 from controlplane.store.encryption import EncryptingStore, Keyring
 from controlplane.store.etcd import EtcdStore, EtcdTls
+from controlplane.store.process_lock import ProcessLock
+from controlplane.store.sole import SoleStore
 from controlplane.store.store import StoreError
 from flotilla.api.objects import KubeObject
 from flotilla.api.registry import REGISTRY
@@ -83,8 +85,9 @@ class Server:
         self._settings = settings
         self._pki = ensure_cluster_pki(settings.pki_dir)
         self._backend = EtcdStore(settings.etcd, tls=_etcd_tls(settings, self._pki))
-        self._store = EncryptingStore(self._backend, Keyring.load_or_create(self._pki.encryption_key))
-        self._cache = Cache(self._store, REGISTRY.all())
+        self._sole = SoleStore(self._backend, ProcessLock(settings.data_dir / "server.lock"))
+        self._store = EncryptingStore(self._sole, Keyring.load_or_create(self._pki.encryption_key))
+        self._cache = Cache(self._store, REGISTRY.all(), sole=self._sole)
         self._election = Election(self._backend, identity=settings.identity)
         self._compactor = Compactor(self._backend, self._cache)
         self._addresses = ServiceAddresses(self._cache, network=settings.service_cidr)
@@ -132,6 +135,7 @@ class Server:
             async with asyncio.TaskGroup() as tasks:
                 for part in (
                     self._cache,
+                    self._sole,
                     self._election,
                     self._compactor,
                     self._recorder,

@@ -68,8 +68,9 @@ class Lister:
     async def reach(self, revision: int | None) -> None:
         """Return once the cache is new enough for a read of ``revision``; None stands for everything acknowledged."""
         if revision is None:
-            with store_errors():
-                await self._cache.barrier()
+            if not self._cache.is_current():
+                with store_errors():
+                    await self._cache.barrier()
         elif revision > self._cache.revision:
             try:
                 await self._cache.wait_for(revision, timeout_s=NEWER_REVISION_WAIT_S)

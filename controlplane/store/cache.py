@@ -27,9 +27,10 @@ import msgspec
 
 from controlplane.store.bounds import CacheCounters, CacheOptions
 from controlplane.store.entry import DecodedObjects, Entry, deleted_entry, read_entry
-from controlplane.store.keys import HISTORY_KEY, REGISTRY_PREFIX, after, object_key, resource_prefix
+from controlplane.store.keys import HISTORY_KEY, REGISTRY_PREFIX, SOLE_KEY, after, object_key, resource_prefix
 from controlplane.store.kinds import Kinds
 from controlplane.store.progress import Barrier, Progress
+from controlplane.store.sole import SoleStore
 from controlplane.store.store import (
     Backend,
     Change,
@@ -39,6 +40,7 @@ from controlplane.store.store import (
     KeyValue,
     StoreError,
     StoreUnavailableError,
+    changed_item,
 )
 from controlplane.store.subscription import (
     CacheEvent,
@@ -96,13 +98,21 @@ class Definitions(Protocol):
 class Cache:
     """Entries by key, index and event. Used from one event loop only.
 
-    ``registry`` starts with ``resources``; its rows may change at any time. Entries carry the row that is stored, never
-    a view of it.
+    ``sole`` is what writes go through where servers may answer alone. ``registry`` starts with ``resources``; its rows
+    may change at any time. Entries carry the row that is stored, never a view of it.
     """
 
-    def __init__(self, store: Backend, resources: Sequence[Resource], *, options: CacheOptions | None = None) -> None:
+    def __init__(
+        self,
+        store: Backend,
+        resources: Sequence[Resource],
+        *,
+        options: CacheOptions | None = None,
+        sole: SoleStore | None = None,
+    ) -> None:
         options = options or CacheOptions()
         self._store = store
+        self._sole = sole
         self.registry = Registry(resources)
         self._kinds = Kinds(self.registry, read=self._readable_entry, revision=lambda: self.revision)
         self._tables = self._kinds.tables
@@ -151,9 +161,19 @@ class Cache:
         """Return once the cache reflects ``revision``; TimeoutError when it does not in time."""
         await self._progress.wait_for(revision, timeout_s=timeout_s)
 
+    def is_current(self) -> bool:
+        """Whether the cache certainly reflects every write acknowledged up to now; False where it can't tell."""
+        return 0 < self._acknowledged() <= self.revision
+
     async def barrier(self) -> None:
         """Return once the cache reflects every write acknowledged before the call. StoreUnavailableError."""
+        known = self._acknowledged()
+        if known:
+            await self._barrier.wait_for(known)
+            return
         await self._barrier.wait()
+        while self._sole is not None and self._sole.overtaken:
+            await self._barrier.wait()
 
     def get(self, resource: Resource, namespace: str, name: str) -> Entry | None:
         table = self._tables.get(resource.storage)
@@ -238,6 +258,10 @@ class Cache:
             self._kinds.followers.append(subscription)
         return subscription
 
+    def _acknowledged(self) -> int:
+        """The revision that a consistent read has to show at least, 0 where the store must be asked."""
+        return self._sole.acknowledged() if self._sole is not None and self.connected else 0
+
     async def _follow(self) -> None:
         retry_s = FIRST_RETRY_S
         while True:
@@ -311,6 +335,9 @@ class Cache:
                     fresh[table.resource.storage][item.key] = entry
             if not page.more:
                 self._kinds.unclaimed = unclaimed
+                if self._sole is not None:
+                    held = await self._store.get(SOLE_KEY, revision=page.revision)
+                    self._sole.observe(held)
                 return fresh, page.revision
             start_key = after(page.items[-1].key)
             revision = page.revision
@@ -383,6 +410,8 @@ class Cache:
         table = self._kinds.table_of(change.key)
         if table is None:
             self._kinds.keep_unclaimed(change)
+            if change.key == SOLE_KEY and self._sole is not None:
+                self._sole.observe(changed_item(change) if change.type is ChangeType.PUT else None)
             return
         held = table.entries.get(change.key)
         event = self._deletion(held, change) if change.type is ChangeType.DELETE else self._arrival(table, held, change)
@@ -411,8 +440,7 @@ class Cache:
         return CacheEvent("DELETED", deleted_entry(held, change.mod_revision), held, change.mod_revision)
 
     def _arrival(self, table: Table, held: Entry | None, change: Change) -> CacheEvent | None:
-        item = KeyValue(change.key, change.value, change.create_revision, change.mod_revision)
-        entry = self._readable_entry(table.resource, item)
+        entry = self._readable_entry(table.resource, changed_item(change))
         if entry is None:
             return None
         event_type: EventType = "ADDED" if held is None else "MODIFIED"

@@ -138,6 +138,7 @@ class EncryptingStore:
         self._keyring = keyring
         self._prefixes = tuple(prefixes)
         self.close = store.close
+        self.shares_clock = store.shares_clock
         self.history_id = store.history_id
         self.new_history = store.new_history
         self.revision = store.revision
@@ -147,6 +148,10 @@ class EncryptingStore:
         self.grant_lease = store.grant_lease
         self.renew_lease = store.renew_lease
         self.revoke_lease = store.revoke_lease
+
+    @property
+    def seen_revision(self) -> int:
+        return self._store.seen_revision
 
     async def start(self) -> None:
         """Connect. UnsealingError when values are stored and none of a sample can be opened."""

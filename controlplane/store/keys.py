@@ -15,6 +15,8 @@ REGISTRY_PREFIX = "/registry/"
 LEADER_KEY = "/flotilla/leader"
 HISTORY_KEY = "/flotilla/history"
 COMPACTION_KEY = "/flotilla/compaction"
+SOLE_KEY = "/flotilla/sole"
+SERVERS_PREFIX = "/flotilla/servers/"
 
 
 def object_key(resource: Resource, namespace: str, name: str) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 
 from controlplane.store.entry import Entry, read_again
 from controlplane.store.keys import REGISTRY_PREFIX, resource_prefix
-from controlplane.store.store import Change, ChangeType, KeyValue
+from controlplane.store.store import Change, ChangeType, KeyValue, changed_item
 from controlplane.store.subscription import CacheEvent, RedefinedError, Subscription
 from controlplane.store.table import Indexes, Table
 from flotilla.api.kinds.resource import Resource
@@ -64,8 +64,7 @@ class Kinds:
         if change.type is ChangeType.DELETE:
             self.unclaimed.pop(change.key, None)
         elif change.key.startswith(REGISTRY_PREFIX):
-            item = KeyValue(change.key, change.value, change.create_revision, change.mod_revision)
-            self.unclaimed[change.key] = item
+            self.unclaimed[change.key] = changed_item(change)
 
     async def run(self) -> None:
         """Read what another schema has outdated again, until cancelled."""

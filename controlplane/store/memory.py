@@ -88,6 +88,13 @@ class MemoryStore:
     async def close(self) -> None:
         self.interrupt()
 
+    @property
+    def seen_revision(self) -> int:
+        return self._revision
+
+    async def shares_clock(self) -> bool:
+        return True
+
     async def history_id(self) -> str:
         return await read_or_make_history_id(self)
 
@@ -228,11 +235,10 @@ class MemoryStore:
         return revision or self._revision
 
     def _check_fence(self, fence: Fence | None) -> None:
-        if fence is None:
-            return
-        current = self._current(fence.key)
-        if current is None or current.create_revision != fence.create_revision:
-            raise FencedError(f"{fence.key} is no longer what it was at revision {fence.create_revision}")
+        for each in fence.chain() if fence is not None else ():
+            current = self._current(each.key)
+            if (current.create_revision if current is not None else 0) != each.create_revision:
+                raise FencedError(each.key, each.create_revision)
 
     def _current(self, key: str) -> KeyValue | None:
         versions = self._versions.get(key)

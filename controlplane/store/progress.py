@@ -1,8 +1,9 @@
 """How far the cache has come, and those who wait for it to come further.
 
-A consistent read asks the store for its present revision and waits until the cache has applied it. One question is on
-its way at a time: all who asked before it was sent share its answer, so that the store sees a few thousand questions a
-second however many reads there are. Each caller waits on one future from the question to the end.
+A consistent read asks the store for its present revision, unless that need not be asked
+(:mod:`controlplane.store.sole`), and waits until the cache has applied it. One question is on its way at a time: all
+who asked before it was sent share its answer, so that the store sees a few thousand questions a second however many
+reads there are. Each caller waits on one future from the question to the end.
 """
 
 from __future__ import annotations
@@ -101,6 +102,13 @@ class Barrier:
             self._gathering = _Waiters(self._timeout_s, self._timed_out)
             self._asked.set()
         await self._gathering.join()
+
+    async def wait_for(self, revision: int) -> None:
+        """Return once the cache includes ``revision``. StoreUnavailableError when it did not catch up in time."""
+        try:
+            await self._progress.wait_for(revision, timeout_s=self._timeout_s)
+        except TimeoutError as error:
+            raise self._timed_out() from error
 
     async def run(self) -> None:
         """Put the questions, one after the other, until cancelled."""

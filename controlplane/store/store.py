@@ -7,7 +7,7 @@ Values are opaque bytes here; :mod:`controlplane.store.encryption` wraps a store
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from types import TracebackType
@@ -52,12 +52,28 @@ class Change:
 Changes = list[Change]
 
 
+def changed_item(change: Change) -> KeyValue:
+    """What a PUT has made of its key."""
+    return KeyValue(change.key, change.value, change.create_revision, change.mod_revision)
+
+
 @dataclass(frozen=True, slots=True)
 class Fence:
-    """Refuses a write unless ``key`` still has this ``create_revision`` (the writer's own leader campaign)."""
+    """Refuses a write unless ``key`` still has this ``create_revision``, 0 for a key that must not be there.
+
+    ``also`` is a further condition of the same kind.
+    """
 
     key: str
     create_revision: int
+    also: Fence | None = None
+
+    def chain(self) -> Iterator[Fence]:
+        """This one and all further ones."""
+        fence: Fence | None = self
+        while fence is not None:
+            yield fence
+            fence = fence.also
 
 
 class StoreError(Exception):
@@ -79,7 +95,11 @@ class RevisionConflictError(StoreError):
 
 
 class FencedError(StoreError):
-    """The writer is no longer the leader that it was when it decided."""
+    """A fence did not hold: its ``key`` is not what the writer took it for (any more)."""
+
+    def __init__(self, key: str, create_revision: int) -> None:
+        super().__init__(f"{key} is no longer what it was at revision {create_revision}")
+        self.key = key
 
 
 class CompactedError(StoreError):
@@ -190,6 +210,13 @@ class LeaseKeeper(Protocol):
 
 class Backend(Store, Protocol):
     """What keeps the state itself, with what only the machinery around it uses: cache, election, compaction."""
+
+    @property
+    def seen_revision(self) -> int:
+        """The highest revision that any answer has named since the history began: what the caller may know of."""
+
+    async def shares_clock(self) -> bool:
+        """Whether leases end by the clock of this very machine, so that neither can run while the other stands."""
 
     async def new_history(self, known: str) -> str:
         """Replace the history id ``known``, after revisions went backwards; the id now. Another's replacement wins."""

@@ -207,7 +207,9 @@ class Benchmark:
         )
 
     async def _store(self, objects: dict[str, KubeObject]) -> None:
-        await self._lab.store_objects(objects)
+        revision = await self._lab.store_objects(objects)
+        async with self._lab.client() as client:
+            await client.until_seen(revision)
 
     async def _fill(self, namespace: str, number: int) -> None:
         made = {object_key(NAMESPACES, "", namespace): api_objects.namespace(namespace)}

@@ -116,20 +116,23 @@ class Lab:
         async with aiohttp.ClientSession(connector=connector) as session:
             yield Client(session, f"https://127.0.0.1:{self.port}")
 
-    async def store_objects(self, objects: Mapping[str, Any]) -> None:
-        """Write objects straight into etcd, by key."""
+    async def store_objects(self, objects: Mapping[str, Any]) -> int:
+        """Write objects straight into etcd, by key; the last revision. A server learns of them by its watch alone."""
         store = EtcdStore([self.endpoint])
         await store.start()
         pending = iter(objects.items())
+        last = 0
 
         async def write() -> None:
+            nonlocal last
             for key, obj in pending:
-                await store.create(key, encode(obj))
+                last = max(last, await store.create(key, encode(obj)))
 
         try:
             await asyncio.gather(*(write() for _ in range(_IN_FLIGHT)))
         finally:
             await store.close()
+        return last
 
 
 @dataclass(slots=True)
@@ -169,6 +172,17 @@ class Client:
             if time.monotonic() > deadline_s:
                 raise TimeoutError(f"{name} was not made at {path}")
             await asyncio.sleep(0.1)
+
+    async def until_seen(self, revision: int) -> None:
+        """Wait until the server shows what was stored by ``revision``."""
+        deadline_s = time.monotonic() + START_S
+        while True:
+            try:
+                await self.ask("GET", f"/api/v1/namespaces?limit=1&resourceVersion={revision}")
+                return
+            except RuntimeError:
+                if time.monotonic() > deadline_s:
+                    raise
 
     async def lags(self) -> dict[float, float]:
         """How often the event loop has been late since the start, by no more than so many seconds."""

@@ -47,6 +47,7 @@ class Member:
     unary: UnaryClient
     kv: Any
     lease: Any
+    cluster: Any
     maintenance: Any
 
     async def transact(self, request: Any, *, timeout: float) -> Any:
@@ -76,6 +77,7 @@ def _connect(url: str, tls: EtcdTls | None) -> Member:
         unary=UnaryClient(dialer),
         kv=rpc_pb2_grpc.KVStub(channel),
         lease=rpc_pb2_grpc.LeaseStub(channel),
+        cluster=rpc_pb2_grpc.ClusterStub(channel),
         maintenance=rpc_pb2_grpc.MaintenanceStub(channel),
     )
 

@@ -56,12 +56,12 @@ def read(key: bytes) -> Any:
 
 
 def transaction(key: bytes, condition: Any, write: Any, fence: Fence | None) -> Any:
-    """Do ``write`` if ``condition`` and ``fence`` hold; otherwise read the key, and the fence's key after it."""
+    """Do ``write`` if ``condition`` and ``fence`` hold; otherwise read the key, and the keys of the fence after it."""
     if fence is None:
         return rpc_pb2.TxnRequest(compare=[condition], success=[write], failure=[read(key)])
-    fence_key = fence.key.encode()
+    fences = [(each.key.encode(), each.create_revision) for each in fence.chain()]
     return rpc_pb2.TxnRequest(
-        compare=[condition, created_at(fence_key, fence.create_revision)],
+        compare=[condition, *(created_at(name, revision) for name, revision in fences)],
         success=[write],
-        failure=[read(key), read(fence_key)],
+        failure=[read(key), *(read(name) for name, _ in fences)],
     )

@@ -21,7 +21,7 @@ from controlplane.store.etcd import messages
 from controlplane.store.etcd.channels import Member, Members
 from controlplane.store.etcd.errors import is_own_cancellation, store_error
 from controlplane.store.etcd.leases import EtcdLeaseKeeper, keep_alive_call
-from controlplane.store.etcd.targets import EtcdTls
+from controlplane.store.etcd.targets import EtcdTls, is_on_this_machine
 from controlplane.store.etcd.watch import watch
 from controlplane.store.history import read_or_make_history_id, replace_history_id
 from controlplane.store.keys import HISTORY_KEY
@@ -65,6 +65,7 @@ class EtcdStore:
         self._timeout_s = timeout_s
         self._opened: Members | None = None
         self._out_of_space = asyncio.Event()
+        self._seen_revision = 0
 
     async def start(self) -> None:
         if self._opened is None:
@@ -84,7 +85,19 @@ class EtcdStore:
     async def history_id(self) -> str:
         return await read_or_make_history_id(self)
 
+    @property
+    def seen_revision(self) -> int:
+        return self._seen_revision
+
+    async def shares_clock(self) -> bool:
+        """True for the only member of a cluster, on this machine: it is the member that leads whose clock counts."""
+        if not all(map(is_on_this_machine, self._endpoints)):
+            return False
+        listed = await self._call(_list_members, rpc_pb2.MemberListRequest())
+        return len(listed.members) == 1
+
     async def new_history(self, known: str) -> str:
+        self._seen_revision = 0
         return await replace_history_id(self, known)
 
     async def revision(self) -> int:
@@ -193,9 +206,10 @@ class EtcdStore:
         """The transaction's answer. FencedError if it was the fence that did not hold."""
         response = await self._call(_transact, messages.transaction(key, condition, write, fence))
         if fence is not None and not response.succeeded:
-            held = messages.first_key_value(response.responses[1].response_range.kvs)
-            if held is None or held.create_revision != fence.create_revision:
-                raise FencedError(f"{fence.key} is no longer what it was at revision {fence.create_revision}")
+            for each, found in zip(fence.chain(), response.responses[1:], strict=True):
+                held = found.response_range.kvs
+                if (held[0].create_revision if held else 0) != each.create_revision:
+                    raise FencedError(each.key, each.create_revision)
         return response
 
     async def _read(self, method: Method, request: Any) -> Any:
@@ -217,13 +231,15 @@ class EtcdStore:
         """Call once. Raises the store's errors."""
         member = await self._members.connected(timeout_s=timeout_s or self._timeout_s)
         try:
-            return await method(member)(request, timeout=timeout_s or self._timeout_s)
+            answer = await method(member)(request, timeout=timeout_s or self._timeout_s)
         except grpc.RpcError as error:
             raise self._failure(member, error) from error
         except asyncio.CancelledError as error:
             if is_own_cancellation():
                 raise
             raise StoreUnavailableError("the store was closed") from error
+        self._seen_revision = max(self._seen_revision, answer.header.revision)
+        return answer
 
     async def _maintain(self, method: Any, request: Any) -> Any:
         try:
@@ -261,6 +277,10 @@ def _transact(member: Member) -> Any:
 
 def _compact(member: Member) -> Any:
     return member.kv.Compact
+
+
+def _list_members(member: Member) -> Any:
+    return member.cluster.MemberList
 
 
 def _grant(member: Member) -> Any:

@@ -49,6 +49,12 @@ class Target:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+def is_on_this_machine(url: str) -> bool:
+    """Whether an endpoint's address is one that no other machine can have."""
+    target = target_of(url)
+    return bool(target.path) or target.host in {"localhost", "127.0.0.1", "::1"}
+
+
 def target_of(url: str) -> Target:
     """The target of an endpoint: ``https://``, ``http://``, ``unix://`` or ``unixs://``. ValueError for others."""
     parts = urlsplit(url)

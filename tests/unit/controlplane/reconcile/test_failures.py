@@ -43,7 +43,7 @@ from flotilla.api.errors import (
         (KeyExistsError("/a"), Failure.STALE),
         (StoreUnavailableError("no"), Failure.TRANSIENT),
         (CompactedError(3), Failure.UNEXPECTED),
-        (FencedError("no longer"), Failure.DEPOSED),
+        (FencedError("/key", 1), Failure.DEPOSED),
         (DeposedError(), Failure.DEPOSED),
         (ExceptionGroup("two", [unavailable("no"), DeposedError()]), Failure.DEPOSED),
         (PermanentError("never"), Failure.PERMANENT),
