@@ -30,7 +30,7 @@ import asyncio
 import logging
 import random
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import aclosing, suppress
 from typing import Any
 
@@ -40,7 +40,6 @@ from controlplane.store.keys import SERVERS_PREFIX, SOLE_KEY
 from controlplane.store.process_lock import ProcessLock
 from controlplane.store.store import (
     Backend,
-    Changes,
     CompactedError,
     Fence,
     FencedError,
@@ -95,6 +94,7 @@ class SoleStore:
         self.history_id = store.history_id
         self.get = store.get
         self.list = store.list
+        self.watch = store.watch
         self.compact = store.compact
         self.recover_space = store.recover_space
         self.wait_out_of_space = store.wait_out_of_space
@@ -145,11 +145,6 @@ class SoleStore:
 
     async def delete(self, key: str, *, expected: int = 0, fence: Fence | None = None) -> int:
         return await self._write(lambda sole: self._store.delete(key, expected=expected, fence=sole), fence)
-
-    async def watch(self, *, start_revision: int, key: str = "") -> AsyncGenerator[Changes, None]:
-        async with aclosing(self._store.watch(start_revision=start_revision, key=key)) as stream:
-            async for changes in stream:
-                yield changes
 
     def keep_lease(self, lease: int, *, ttl_s: int, age_s: float = 0.0) -> LeaseKeeper:
         return self._store.keep_lease(lease, ttl_s=ttl_s, age_s=age_s)

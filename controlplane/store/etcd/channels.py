@@ -50,9 +50,9 @@ class Member:
     cluster: Any
     maintenance: Any
 
-    async def transact(self, request: Any, *, timeout: float) -> Any:
-        """``KV.Txn``. :class:`grpc.RpcError`."""
-        answer = await self.unary.call(_TXN, request.SerializeToString(), timeout_s=timeout)
+    async def transact(self, request: bytes, *, timeout: float) -> Any:
+        """``KV.Txn`` of an encoded request. :class:`grpc.RpcError`."""
+        answer = await self.unary.call(_TXN, request, timeout_s=timeout)
         return rpc_pb2.TxnResponse.FromString(answer)
 
     async def range(self, request: Any, *, timeout: float) -> Any:
@@ -101,6 +101,9 @@ class Members:
 
     async def connected(self, *, timeout_s: float) -> Member:
         """A member to call, the preferred one if it is connected. StoreUnavailableError when none is in time."""
+        member: Member | None = self.all[self._preferred]
+        if member is not None and member.unary.usable:
+            return member
         member = self._first_ready()
         if member is not None:
             return member

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+import time
 from collections.abc import Callable
 from urllib.parse import unquote
 
@@ -48,10 +49,11 @@ def prefixed(message: bytes) -> bytes:
 class Exchange:
     """A call that is under way. ``unsent`` is what is left of its message, ``window`` what the peer takes of it now.
 
-    ``lasting`` tells whether the sending side stays open once the message is sent.
+    ``lasting`` tells whether the sending side stays open once the message is sent. What began at ``began_s`` is over by
+    ``due_s``, both of the monotonic clock.
     """
 
-    __slots__ = ("metadata", "path", "received_bytes", "unsent", "window")
+    __slots__ = ("began_s", "due_s", "metadata", "path", "received_bytes", "unsent", "window")
 
     lasting = False
 
@@ -61,6 +63,8 @@ class Exchange:
         self.unsent = prefixed(message)
         self.window = 0
         self.received_bytes = 0
+        self.began_s = 0.0
+        self.due_s = float("inf")
 
     def take(self, data: bytes) -> None:
         """More of what comes back."""
@@ -88,9 +92,11 @@ class Question(Exchange):
 
     __slots__ = ("_body", "answer")
 
-    def __init__(self, path: str, message: bytes, answer: asyncio.Future[bytes]) -> None:
+    def __init__(self, path: str, message: bytes, answer: asyncio.Future[bytes], *, timeout_s: float) -> None:
         super().__init__(path, message)
         self.answer = answer
+        self.began_s = time.monotonic()
+        self.due_s = self.began_s + timeout_s
         self._body: bytes | bytearray = b""
 
     def take(self, data: bytes) -> None:

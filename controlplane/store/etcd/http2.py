@@ -16,6 +16,7 @@ import time
 from collections import deque
 from typing import cast
 
+import grpc
 from hpack import Decoder, Encoder
 from hpack.exceptions import HPACKError
 
@@ -45,6 +46,7 @@ _LONGEST_HEADERS_BYTES = 64 * 1024
 _BLOCKS_KEPT = 64
 SILENT_S = 10.0  # before the peer is asked for a sign of life; etcd takes no more than one ping in 5 s
 ECHO_S = 3.0
+_SWEEP_S = 0.1
 
 
 class ProtocolError(Exception):
@@ -93,14 +95,20 @@ class Connection(asyncio.Protocol):
         self._heads: dict[tuple[str, Metadata], bytes] = {}
         self._held = False
         self._timer: asyncio.TimerHandle | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
 
-    async def call(self, path: str, message: bytes) -> bytes:
-        """The answer to ``message`` from the method at ``path``. CallError."""
+    async def call(self, path: str, message: bytes, *, timeout_s: float) -> bytes:
+        """The answer to ``message`` from the method at ``path``. CallError, DEADLINE_EXCEEDED soon after the timeout.
+
+        A call without any answer until then ends the connection if nothing else came on it either.
+        """
         if not self.usable:
             raise unavailable("the connection is not open")
-        stream = Question(path, message, self._loop.create_future())
+        stream = Question(path, message, self._loop.create_future(), timeout_s=timeout_s)
         self._waiting.append(stream)
         self._begin_waiting()
+        if self._sweeper is None:
+            self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep)
         try:
             return await stream.answer
         except asyncio.CancelledError:
@@ -151,10 +159,24 @@ class Connection(asyncio.Protocol):
             stream.fail(error)
         self._streams.clear()
         self._waiting.clear()
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._sweeper):
+            if timer is not None:
+                timer.cancel()
         if not self.ready.done():
             self.ready.set_exception(error)
+
+    def _sweep(self) -> None:
+        """Give up what is overdue. One timer for all: one for each call would cost more than most of the call."""
+        self._sweeper = None
+        now_s = time.monotonic()
+        for stream in [one for one in (*self._streams.values(), *self._waiting) if one.due_s <= now_s]:
+            self._give_up(stream)
+            waited_s = now_s - stream.began_s
+            stream.fail(CallError(grpc.StatusCode.DEADLINE_EXCEEDED, f"no answer in {waited_s:.1f} s"))
+            if self.heard_s < stream.began_s:
+                self.abort()
+        if self._streams or self._waiting:
+            self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep)
 
     def _hold(self, held: bool) -> None:
         """Stop reading, or go on with it."""

@@ -21,19 +21,23 @@ class UnaryClient:
         self._connection: Connection | None = None
         self._connecting: asyncio.Task[Connection] | None = None
 
+    @property
+    def usable(self) -> bool:
+        """Whether a call can be sent at once."""
+        return self._connection is not None and self._connection.usable
+
     async def call(self, path: str, message: bytes, *, timeout_s: float) -> bytes:
         """The answer of the method at ``path``. CallError: UNAVAILABLE and DEADLINE_EXCEEDED leave the outcome open."""
-        connection, sent_s = self._connection, 0.0
-        try:
-            async with asyncio.timeout(timeout_s):
-                if connection is None or not connection.usable:
+        connection = self._connection
+        if connection is None or not connection.usable:
+            began_s = time.monotonic()
+            try:
+                async with asyncio.timeout(timeout_s):
                     connection = await self._connect()
-                sent_s = time.monotonic()
-                return await connection.call(path, message)
-        except TimeoutError as error:
-            if connection is not None and connection.heard_s < sent_s:
-                connection.abort()
-            raise CallError(grpc.StatusCode.DEADLINE_EXCEEDED, f"no answer in {timeout_s:.1f} s") from error
+            except TimeoutError as error:
+                raise CallError(grpc.StatusCode.DEADLINE_EXCEEDED, f"no connection in {timeout_s:.1f} s") from error
+            timeout_s -= time.monotonic() - began_s
+        return await connection.call(path, message, timeout_s=timeout_s)
 
     async def close(self) -> None:
         """End the connection; calls that are under way fail."""
