@@ -133,8 +133,7 @@ class Election:
 
     async def _stand(self) -> _Campaign | None:
         """Try to create the key; None if another was faster."""
-        loop = asyncio.get_running_loop()
-        asked_at = loop.time()
+        asked_at_s = self._store.lease_time_s()
         lease = await self._store.grant_lease(self._ttl_s)
         value = msgspec.json.encode(_Holder(self._identity, self._instance, lease))
         try:
@@ -142,7 +141,7 @@ class Election:
         except KeyExistsError:
             await self._store.revoke_lease(lease)
             return None
-        keeper = self._store.keep_lease(lease, ttl_s=self._ttl_s, age_s=loop.time() - asked_at)
+        keeper = self._store.keep_lease(lease, ttl_s=self._ttl_s, asked_at_s=asked_at_s)
         return _Campaign(Fence(LEADER_KEY, revision), lease, keeper)
 
     async def _wait_for_change(self, revision: int) -> None:

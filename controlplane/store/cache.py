@@ -170,8 +170,8 @@ class Cache:
         known = self._acknowledged()
         if known:
             await self._barrier.wait_for(known)
-            return
-        await self._barrier.wait()
+        else:
+            await self._barrier.wait()
         while self._sole is not None and self._sole.overtaken:
             await self._barrier.wait()
 

@@ -139,6 +139,7 @@ class EncryptingStore:
         self._prefixes = tuple(prefixes)
         self.close = store.close
         self.shares_clock = store.shares_clock
+        self.lease_time_s = store.lease_time_s
         self.history_id = store.history_id
         self.new_history = store.new_history
         self.revision = store.revision
@@ -195,8 +196,8 @@ class EncryptingStore:
                     changes = [self._opened_change(change) for change in changes]
                 yield changes
 
-    def keep_lease(self, lease: int, *, ttl_s: int, age_s: float = 0.0) -> LeaseKeeper:
-        return self._store.keep_lease(lease, ttl_s=ttl_s, age_s=age_s)
+    def keep_lease(self, lease: int, *, ttl_s: int, asked_at_s: float) -> LeaseKeeper:
+        return self._store.keep_lease(lease, ttl_s=ttl_s, asked_at_s=asked_at_s)
 
     async def reseal(self) -> int:
         """Seal every value with the first key that is not yet; how many were. Concurrent writes do it themselves."""

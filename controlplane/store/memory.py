@@ -201,8 +201,11 @@ class MemoryStore:
         await self._enter()
         self._end_lease(lease)
 
-    def keep_lease(self, lease: int, *, ttl_s: int, age_s: float = 0.0) -> LeaseKeeper:
-        return _Keeper(self, lease, ttl_s=ttl_s, age_s=age_s, clock=self._now)
+    def lease_time_s(self) -> float:
+        return self._now()
+
+    def keep_lease(self, lease: int, *, ttl_s: int, asked_at_s: float) -> LeaseKeeper:
+        return _Keeper(self, lease, ttl_s=ttl_s, asked_at_s=asked_at_s, clock=self._now)
 
     def expire(self) -> None:
         """End the leases whose time is up. Happens on every call; a test with a clock of its own may ask for it."""
@@ -323,12 +326,14 @@ class MemoryStore:
 class _Keeper:
     """Renews from a task; the in-memory store has no network that a stalled loop could starve."""
 
-    def __init__(self, store: MemoryStore, lease: int, *, ttl_s: int, age_s: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, store: MemoryStore, lease: int, *, ttl_s: int, asked_at_s: float, clock: Callable[[], float]
+    ) -> None:
         self._store = store
         self._lease = lease
         self._ttl_s = ttl_s
         self._clock = clock
-        self._expires_at = clock() - age_s + ttl_s
+        self._expires_at = asked_at_s + ttl_s
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:

@@ -7,8 +7,11 @@ Whoever has the lock of the same file on the same boot of the same machine there
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 from pathlib import Path
+
+logger = logging.getLogger(__name__)
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -23,13 +26,16 @@ class ProcessLock:
 
     @property
     def mark(self) -> str:
-        """Names the lock to successors, ``""`` while another process holds it. OSError."""
+        """Names the lock to successors, ``""`` while another process holds it or there can be none."""
         if not self._mark:
-            self._take()
+            try:
+                self._take()
+            except OSError as error:
+                logger.debug("no_process_lock", extra={"path": str(self._path), "error": str(error)})
         return self._mark
 
     def outlived(self, mark: str) -> bool:
-        """Whether the process whose lock had this mark has certainly ended. OSError."""
+        """Whether the process whose lock had this mark has certainly ended."""
         return bool(mark) and self.mark == mark
 
     def close(self) -> None:
@@ -43,9 +49,9 @@ class ProcessLock:
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except OSError:
             os.close(descriptor)
-            return
+            raise
         status = os.fstat(descriptor)
         self._descriptor = descriptor
         self._mark = f"{_BOOT_ID.read_text().strip()}:{status.st_dev}:{status.st_ino}"

@@ -10,9 +10,9 @@ is one key, ``SOLE_KEY``:
   counts only if the key is absent. It shows its cache only while no other server's key is in it, for what was written
   under such a key may be known here before its holder knows.
 - *The key is there for as long as the holder answers.* It goes in three ways only: its holder deletes it, having
-  stopped answering before; its lease runs out, which the holder's monotonic clock knows earlier, counted from the
-  sending of the last renewal, for nobody holds unless the store runs on the same machine and by the same clock; a
-  successor removes it that has the file lock which the holder kept until its death.
+  stopped answering before; its lease runs out, which the holder's clock knows earlier, counted from the sending of the
+  last renewal, for nobody holds unless the store runs on the same machine and by the same clock; a successor removes it
+  that has the file lock which the holder kept until its death.
 
 At a moment at which the holder's lease certainly lives, then, nobody else has written or been shown anything since the
 key was created, and what this server has told its own clients lies at or before the highest revision that an answer of
@@ -92,7 +92,6 @@ class SoleStore:
         self.start = store.start
         self.close = store.close
         self.history_id = store.history_id
-        self.get = store.get
         self.list = store.list
         self.watch = store.watch
         self.compact = store.compact
@@ -102,6 +101,7 @@ class SoleStore:
         self.renew_lease = store.renew_lease
         self.revoke_lease = store.revoke_lease
         self.shares_clock = store.shares_clock
+        self.lease_time_s = store.lease_time_s
 
     @property
     def seen_revision(self) -> int:
@@ -117,15 +117,25 @@ class SoleStore:
         self._overtaken = item is not None and _holder(item).instance != self._instance
 
     def acknowledged(self) -> int:
-        """The revision by which every write lies that any server has acknowledged up to now; 0: ask for it."""
+        """The revision by which every write lies that any server has acknowledged up to now; 0: ask for it.
+
+        The creation of the key lies by it too, whose answer has named its revision.
+        """
         keeper = self._answering
         if keeper is None or keeper.remaining_s() <= 0:
             return 0
-        return max(self._held, self._store.seen_revision)
+        return self._store.seen_revision
 
     async def new_history(self, known: str) -> str:
-        self._answering = None
+        self._answering, self._held = None, 0
         return await self._store.new_history(known)
+
+    async def get(self, key: str, *, revision: int = 0) -> KeyValue | None:
+        """As the store's. A present state is shown only once no other server may answer without knowing it."""
+        found = await self._store.get(key, revision=revision)
+        if not revision and not self.acknowledged():
+            await self.revision()
+        return found
 
     async def revision(self) -> int:
         """As the store's; waits until no other server answers alone. StoreUnavailableError."""
@@ -146,8 +156,8 @@ class SoleStore:
     async def delete(self, key: str, *, expected: int = 0, fence: Fence | None = None) -> int:
         return await self._write(lambda sole: self._store.delete(key, expected=expected, fence=sole), fence)
 
-    def keep_lease(self, lease: int, *, ttl_s: int, age_s: float = 0.0) -> LeaseKeeper:
-        return self._store.keep_lease(lease, ttl_s=ttl_s, age_s=age_s)
+    def keep_lease(self, lease: int, *, ttl_s: int, asked_at_s: float) -> LeaseKeeper:
+        return self._store.keep_lease(lease, ttl_s=ttl_s, asked_at_s=asked_at_s)
 
     async def run(self) -> None:
         """Be registered, and hold the key while no other server is, until cancelled."""
@@ -222,12 +232,11 @@ class SoleStore:
 
     async def _take_part(self) -> None:
         """Register, and hold the key when alone, for as long as the lease lives."""
-        loop = asyncio.get_running_loop()
-        asked_at = loop.time()
+        asked_at_s = self._store.lease_time_s()
         lease = await self._store.grant_lease(self._lease_s)
         me = _Holder(self._instance, lease, self._lock.mark)
         await self._store.create(f"{SERVERS_PREFIX}{lease:x}", msgspec.json.encode(me), lease=lease)
-        keeping = self._store.keep_lease(lease, ttl_s=self._lease_s, age_s=loop.time() - asked_at)
+        keeping = self._store.keep_lease(lease, ttl_s=self._lease_s, asked_at_s=asked_at_s)
         try:
             async with keeping as keeper:
                 await _first(_touch(keeper), keeper.wait_lost(), self._hold_when_alone(me, keeper))

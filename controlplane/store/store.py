@@ -227,8 +227,11 @@ class Backend(Store, Protocol):
     async def wait_out_of_space(self) -> None:
         """Return when a write is refused for lack of space from now on."""
 
-    def keep_lease(self, lease: int, *, ttl_s: int, age_s: float = 0.0) -> LeaseKeeper:
+    def lease_time_s(self) -> float:
+        """Now, on the clock by which :meth:`keep_lease` counts; it runs on while the machine sleeps."""
+
+    def keep_lease(self, lease: int, *, ttl_s: int, asked_at_s: float) -> LeaseKeeper:
         """Keep a lease alive, undisturbed by short stalls of the event loop.
 
-        ``age_s`` is the time since it was last asked to be granted or renewed.
+        ``asked_at_s`` is a :meth:`lease_time_s` from before it was last asked to be granted or renewed.
         """

@@ -6,6 +6,7 @@ Each server listens on unix sockets in a directory of its own, which can't colli
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import shutil
 import signal
@@ -59,8 +60,11 @@ class EtcdServer:
             self._process = None
 
     def signal(self, number: signal.Signals) -> None:
+        """Send a signal; one that stops has stopped every thread on return."""
         assert self._process is not None
         self._process.send_signal(number)
+        if number == signal.SIGSTOP:
+            os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)
 
     def remove(self) -> None:
         self.kill()

@@ -259,9 +259,10 @@ async def test_lease_ends_by_itself(store: Backend) -> None:
 
 async def test_kept_lease_lives(store: Backend) -> None:
     """A kept lease outlives its time; when it is revoked its keeper knows within a fraction of that time."""
+    asked_at_s = store.lease_time_s()
     lease = await store.grant_lease(2)
     await store.create("/a", b"", lease=lease)
-    async with asyncio.timeout(DEADLINE_S), store.keep_lease(lease, ttl_s=2) as keeper:
+    async with asyncio.timeout(DEADLINE_S), store.keep_lease(lease, ttl_s=2, asked_at_s=asked_at_s) as keeper:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(3.0):
                 await keeper.wait_lost()

@@ -260,8 +260,9 @@ async def test_etcd_asks_for_a_certificate(secure_etcd: tuple[EtcdServer, Cluste
     store = EtcdStore([endpoint], tls=EtcdTls(pki.etcd_ca_file, client.certificate, client.key))
     async with asyncio.timeout(DEADLINE_S):
         await store.start()
+        asked_at_s = store.lease_time_s()
         lease = await store.grant_lease(2)
-        async with store.keep_lease(lease, ttl_s=2) as keeper:
+        async with store.keep_lease(lease, ttl_s=2, asked_at_s=asked_at_s) as keeper:
             assert await store.create("/a", b"1", lease=lease) == 2
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(2.5):

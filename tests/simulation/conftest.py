@@ -76,6 +76,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         super().__init__(selector)
         selector.advance = self._advance
 
+    def stand(self, seconds: float) -> None:
+        """Let time pass in which nothing runs, as in a stopped process."""
+        self._now_s += seconds
+
     def _advance(self, seconds: float) -> None:
         # A little more than asked for, so that no timer finds that its moment is a rounding error away.
         self._now_s += seconds + TICK_S

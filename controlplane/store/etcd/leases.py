@@ -1,9 +1,10 @@
 """Renewing a lease from a thread with connections of its own.
 
 The leader must not lose its lease because the event loop was busy for a second or the main channel was full. A process
-that is stopped as a whole does lose it, and learns so at once when it goes on: the time that is left is counted on the
-monotonic clock from when the last successful renewal was sent. A loop that hangs for long is no leader either, so the
-thread renews only while the loop says that it is alive.
+that is stopped as a whole does lose it, and learns so at once when it goes on: the time that is left is counted from
+when the last successful renewal was sent, on a clock that runs on while the machine sleeps and never on the event
+loop's, which stands during a round. A loop that hangs for long is no leader either, so the thread renews only while the
+loop says that it is alive.
 """
 
 from __future__ import annotations
@@ -29,6 +30,11 @@ HUNG_LOOP_S = 15.0
 CERTAIN_SHARE = 0.9  # of a lease's time, for clocks that run at different speeds
 
 
+def lease_time_s() -> float:
+    """See :meth:`controlplane.store.store.Backend.lease_time_s`."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 def keep_alive_call(channel: Any) -> Callable[..., Any]:
     """One renewal as a unary call: on the wire a stream that carries one message each way is the same."""
     call: Callable[..., Any] = channel.unary_unary(
@@ -42,14 +48,14 @@ def keep_alive_call(channel: Any) -> Callable[..., Any]:
 class EtcdLeaseKeeper:
     """See :class:`controlplane.store.store.LeaseKeeper`."""
 
-    def __init__(self, urls: Sequence[str], tls: EtcdTls | None, lease: int, *, ttl_s: int, age_s: float) -> None:
+    def __init__(self, urls: Sequence[str], tls: EtcdTls | None, lease: int, *, ttl_s: int, asked_at_s: float) -> None:
         self._urls = urls
         self._tls = tls
         self._lease = lease
         self._ttl_s = ttl_s
         self._touched_at = 0.0
         self._held_s = ttl_s * CERTAIN_SHARE
-        self._expires_at = time.monotonic() - age_s + self._held_s
+        self._expires_at = asked_at_s + self._held_s
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"lease-{lease:x}", daemon=True)
         self._gone = asyncio.Event()
@@ -66,7 +72,7 @@ class EtcdLeaseKeeper:
         self._stop.set()
 
     def remaining_s(self) -> float:
-        return self._expires_at - time.monotonic()
+        return self._expires_at - lease_time_s()
 
     def touch(self) -> None:
         self._touched_at = time.monotonic()
@@ -86,7 +92,7 @@ class EtcdLeaseKeeper:
         pause_s = self._ttl_s / 4
         try:
             while not self._stop.wait(pause_s) and not self._loop_hangs():
-                sent = time.monotonic()
+                sent = lease_time_s()
                 renewed = self._renew(calls[preferred])
                 if renewed is False:
                     self._report_gone()
@@ -95,7 +101,7 @@ class EtcdLeaseKeeper:
                     self._expires_at = sent + self._held_s
                 else:
                     preferred = (preferred + 1) % len(calls)
-                pause_s = max(0.05, self._ttl_s / 4 - (time.monotonic() - sent))
+                pause_s = max(0.05, self._ttl_s / 4 - (lease_time_s() - sent))
         finally:
             for channel in channels:
                 channel.close()

@@ -20,7 +20,7 @@ from aetcd.rpc import rpc_pb2
 from controlplane.store.etcd import messages
 from controlplane.store.etcd.channels import Member, Members
 from controlplane.store.etcd.errors import is_own_cancellation, store_error
-from controlplane.store.etcd.leases import EtcdLeaseKeeper, keep_alive_call
+from controlplane.store.etcd.leases import EtcdLeaseKeeper, keep_alive_call, lease_time_s
 from controlplane.store.etcd.targets import EtcdTls, is_on_this_machine
 from controlplane.store.etcd.watch import watch
 from controlplane.store.history import read_or_make_history_id, replace_history_id
@@ -193,8 +193,11 @@ class EtcdStore:
         except LeaseNotFoundError:
             return
 
-    def keep_lease(self, lease: int, *, ttl_s: int, age_s: float = 0.0) -> LeaseKeeper:
-        return EtcdLeaseKeeper(self._endpoints, self._tls, lease, ttl_s=ttl_s, age_s=age_s)
+    def lease_time_s(self) -> float:
+        return lease_time_s()
+
+    def keep_lease(self, lease: int, *, ttl_s: int, asked_at_s: float) -> LeaseKeeper:
+        return EtcdLeaseKeeper(self._endpoints, self._tls, lease, ttl_s=ttl_s, asked_at_s=asked_at_s)
 
     @property
     def _members(self) -> Members:
