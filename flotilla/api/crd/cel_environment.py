@@ -1,8 +1,8 @@
 """Where rules are compiled: Google's own CEL with the functions of Kubernetes.
 
-The library takes 16 MB once it is loaded, so it is loaded with the first definition that has rules. It ends a rule that
-walks through more than ten thousand items, and the environments here add no function that could take much longer than
-its arguments are long. Compiled programs hold no state and are kept with the schema that they belong to.
+The library takes 16 MB once it is loaded, so it is loaded with the first definition that has rules. It ends an
+evaluation of more than ten thousand steps, which then goes on in pieces, and the environments here add no function that
+could take much longer than its arguments are long. Compiled programs are kept with the schema that they belong to.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from functools import cache
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
+from flotilla.api.crd.cel_errors import BudgetError, CompilationError, EvaluationError
 from flotilla.api.crd.cel_formats import with_optionals
 from flotilla.api.crd.cel_functions import FUNCTIONS
+from flotilla.api.crd.cel_pieces import Pieces
 from flotilla.api.crd.cel_tags import FunctionRow
 from flotilla.api.crd.structural import Node
 
@@ -35,18 +37,6 @@ _NO_KEY = re.compile(r'NOT_FOUND: Key not found in map : "(.*)"', re.DOTALL)
 _NO_OVERLOAD = re.compile(r"UNKNOWN: No matching overloads found : (.*)", re.DOTALL)
 _CODE = re.compile(r"^[A-Z_]+: ")
 _BUDGET = "Iteration budget exceeded"
-
-
-class CompilationError(ValueError):
-    """An expression is no valid CEL, or gives a value of the wrong type."""
-
-
-class EvaluationError(ValueError):
-    """An expression has no value for this object."""
-
-
-class BudgetError(EvaluationError):
-    """An expression takes too many steps."""
 
 
 @cache
@@ -125,41 +115,61 @@ def _environment(type_: str, olds: str) -> Any:
 class Program:
     """One expression, compiled for the values of one node."""
 
-    __slots__ = ("_expression", "needs_old")
+    __slots__ = ("_environment", "_expression", "_pieces", "needs_old")
 
     def __init__(self, text: str, node: Node, *, wanted: str, optional_old: bool) -> None:
         """``wanted`` is the name of the type that the expression must give. CompilationError."""
         type_, text = _type_of(node), with_optionals(text)
+        self._pieces: Pieces | None = None
         if optional_old:
-            self._expression = _compiled(f"{_OPTIONAL_OLD}\n{text}\n)", type_, OLD_SELVES)
+            self._compile(f"{_OPTIONAL_OLD}\n{text}\n)", type_, OLD_SELVES)
             self.needs_old = False
         else:
             try:
-                self._expression, self.needs_old = _compiled(text, type_, ""), False
+                self._compile(text, type_, "")
+                self.needs_old = False
             except CompilationError:
-                self._expression, self.needs_old = _compiled(text, type_, OLD_SELF), True
+                self._compile(text, type_, OLD_SELF)
+                self.needs_old = True
         found = self._expression.return_type().name()
         if found not in (wanted, "DYN"):
             raise CompilationError(f"must evaluate to a {wanted.lower()}")
 
-    def value(self, variables: Mapping[str, Any]) -> Any:
-        """What the expression gives. EvaluationError, BudgetError."""
+    def _compile(self, text: str, type_: str, olds: str) -> None:
+        self._environment = _environment(type_, olds)
         try:
-            result = self._expression.eval(data=variables)
+            self._expression = self._environment.compile(text)
         except RuntimeError as error:
-            text = str(error)
-            raise (BudgetError if _BUDGET in text else EvaluationError)(_plain(text)) from error
-        if result.type().name() == "ERROR":
-            raise EvaluationError(_plain(str(result.value())))
-        return result.plain_value()
+            message = str(error).removeprefix("INVALID_ARGUMENT: ").removesuffix(" [INVALID_ARGUMENT]")
+            raise CompilationError(f"compilation failed: {message}") from error
+
+    def value(self, variables: Mapping[str, Any], *, until: float) -> Any:
+        """What the expression gives; ``until`` is processor time of the thread. EvaluationError, BudgetError."""
+        try:
+            return _run(self._expression, variables)
+        except BudgetError:
+            return self.in_pieces().value(variables, until=until)
+
+    def in_pieces(self) -> Pieces:
+        """The expression for values that it takes too many steps for at once."""
+        if self._pieces is None:
+            self._pieces = Pieces(self._environment, self._expression.serialize(), _run)
+        return self._pieces
 
 
-def _compiled(text: str, type_: str, olds: str) -> Any:
+def _run(expression: Any, variables: Mapping[str, Any]) -> Any:
     try:
-        return _environment(type_, olds).compile(text)
+        result = expression.eval(data=variables)
     except RuntimeError as error:
-        message = str(error).removeprefix("INVALID_ARGUMENT: ").removesuffix(" [INVALID_ARGUMENT]")
-        raise CompilationError(f"compilation failed: {message}") from error
+        text = str(error)
+        raise (BudgetError if _BUDGET in text else EvaluationError)(_plain(text)) from error
+    if result.type().name() == "ERROR":
+        text = str(result.value())
+        raise (BudgetError if _BUDGET in text else EvaluationError)(_plain(text))
+    try:
+        return result.plain_value()
+    except (AssertionError, TypeError, SystemError) as error:
+        raise BudgetError from error
 
 
 def _plain(text: str) -> str:

@@ -13,15 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flotilla.api.crd.cel_environment import (
-    OLD_SELF,
-    OLD_SELVES,
-    SELF,
-    BudgetError,
-    CompilationError,
-    EvaluationError,
-    Program,
-)
+from flotilla.api.crd.cel_environment import OLD_SELF, OLD_SELVES, SELF, Program
+from flotilla.api.crd.cel_errors import BudgetError, CompilationError, EvaluationError
 from flotilla.api.crd.cel_references import undefined_field
 from flotilla.api.crd.cel_values import cel_value
 from flotilla.api.crd.faults import place
@@ -218,7 +211,7 @@ class RuleRun:
     def _ask(self, rule: Rule, variables: dict[str, Any], node: Node, path: Path) -> None:
         known = _known(rule, variables)
         try:
-            if rule.program.value(known) is True:
+            if rule.program.value(known, until=self._until) is True:
                 return
         except BudgetError:
             raise
@@ -228,7 +221,18 @@ class RuleRun:
             return
         for name in rule.field:
             path = (path, name)
-        self.errors.append(_fault(rule, place(path), node.type, _message(rule, known)))
+        self.errors.append(_fault(rule, place(path), node.type, self._message(rule, known)))
+
+    def _message(self, rule: Rule, known: dict[str, Any]) -> str:
+        """What the failure is explained with: the expression's text, the message, or the rule itself."""
+        if rule.message_program is not None:
+            try:
+                text = rule.message_program.value(known, until=self._until)
+            except EvaluationError:
+                text = ""
+            if isinstance(text, str) and text.strip() and "\n" not in text and len(text) <= _LONGEST_MESSAGE:
+                return text.strip()
+        return rule.message or f"failed rule: {rule.text}"
 
 
 def _known(rule: Rule, variables: dict[str, Any]) -> dict[str, Any]:
@@ -248,18 +252,6 @@ def _is_due(rule: Rule, *, has_old: bool, unchanged: bool) -> bool:
     if rule.program.needs_old:
         return has_old
     return rule.optional_old or not unchanged
-
-
-def _message(rule: Rule, known: dict[str, Any]) -> str:
-    """What the failure is explained with: the expression's text, the message, or the rule itself."""
-    if rule.message_program is not None:
-        try:
-            text = rule.message_program.value(known)
-        except EvaluationError:
-            text = ""
-        if isinstance(text, str) and text.strip() and "\n" not in text and len(text) <= _LONGEST_MESSAGE:
-            return text.strip()
-    return rule.message or f"failed rule: {rule.text}"
 
 
 def _fault(rule: Rule, path: str, type_: str, message: str) -> FieldError:
