@@ -13,9 +13,18 @@ from controlplane.api.fairness import Seat
 from controlplane.api.negotiation import Form, negotiate
 from controlplane.api.request_info import RequestInfo
 from flotilla.api.errors import ApiError, FieldError, bad_request, invalid
+from flotilla.api.objects import encode
 
 _LONGEST_MANAGER = 128
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
+_OPTIONS = {"POST": "CreateOptions", "PUT": "UpdateOptions", "PATCH": "PatchOptions", "DELETE": "DeleteOptions"}
+_REASONS = {
+    "Forbidden": "FieldValueForbidden",
+    "Required value": "FieldValueRequired",
+    "Too long": "FieldValueTooLong",
+    "Unsupported value": "FieldValueNotSupported",
+    "": "FieldValueInvalid",
+}
 _VALIDATIONS = ("Ignore", "Warn", "Strict")
 
 
@@ -47,14 +56,20 @@ class Call:
     def dry_run(self) -> bool:
         """Whether nothing is to be stored. Invalid for anything but ``All``."""
         wanted = self.query.getall("dryRun", [])
-        return check_dry_run(wanted)
+        return check_dry_run(wanted, kind=self.options_kind)
+
+    @property
+    def options_kind(self) -> str:
+        """The kind of options that a write's parameters are."""
+        return _OPTIONS.get(self.request.method, "ListOptions")
 
     @property
     def manager(self) -> str:
         """Who owns the fields that are written: ``fieldManager``, or the client program's name."""
         manager = self.query.get("fieldManager", "")
         if len(manager) > _LONGEST_MANAGER:
-            raise option_error("fieldManager", f"Too long: may not be more than {_LONGEST_MANAGER} bytes")
+            why = f"Too long: may not be more than {_LONGEST_MANAGER} bytes"
+            raise option_error("fieldManager", why, kind=self.options_kind)
         return manager or self.request.headers.get("User-Agent", "").partition("/")[0][:_LONGEST_MANAGER] or "unknown"
 
     @property
@@ -63,7 +78,8 @@ class Call:
         wanted = self.query.get("fieldValidation", "") or "Warn"
         if wanted not in _VALIDATIONS:
             supported = ", ".join(f'"{one}"' for one in ("", *_VALIDATIONS))
-            raise option_error("fieldValidation", f'Unsupported value: "{wanted}": supported values: {supported}')
+            why = f'Unsupported value: "{wanted}": supported values: {supported}'
+            raise option_error("fieldValidation", why, kind=self.options_kind)
         return wanted
 
     def flag(self, name: str) -> bool:
@@ -86,15 +102,15 @@ def is_set(query: MultiMapping[str], name: str) -> bool:
     return text != "0" and text.lower() != "false"
 
 
-def check_dry_run(wanted: list[str]) -> bool:
+def check_dry_run(wanted: list[str], *, kind: str) -> bool:
     """Whether a list of dry-run stages asks for a dry run. Invalid for unknown stages."""
-    for stage in wanted:
-        if stage != "All":
-            raise option_error("dryRun", f'Unsupported value: "{stage}": supported values: "All"')
+    if any(stage != "All" for stage in wanted):
+        given = encode(wanted).decode()
+        raise option_error("dryRun", f'Unsupported value: {given}: supported values: "All"', kind=kind)
     return bool(wanted)
 
 
-def option_error(option: str, message: str, *, kind: str = "Options") -> ApiError:
+def option_error(option: str, message: str, *, kind: str) -> ApiError:
     """The refusal of a request's option; ``kind`` is the kind of options that it is one of."""
-    reason = "FieldValueRequired" if message.startswith("Required") else "FieldValueInvalid"
+    reason = next(reason for start, reason in _REASONS.items() if message.startswith(start))
     return invalid(kind, "", [FieldError(option, message, reason)], group="meta.k8s.io")

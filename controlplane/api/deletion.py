@@ -67,7 +67,8 @@ def parse_delete_options(body: Mapping[str, Any]) -> DeleteOptions:
 
 
 def _options_error(field: str, message: str) -> Exception:
-    return invalid("DeleteOptions", "", [FieldError(field, message)])
+    reason = "FieldValueNotSupported" if message.startswith("Unsupported") else "FieldValueInvalid"
+    return invalid("DeleteOptions", "", [FieldError(field, message, reason)], group="meta.k8s.io")
 
 
 def check_preconditions(resource: Resource, obj: Mapping[str, Any], options: DeleteOptions) -> None:

@@ -47,7 +47,7 @@ async def evict(call: Call, operations: Operations) -> web.Response:
 
 def _delete_options(call: Call, body: KubeObject) -> DeleteOptions:
     given = body.get("dryRun") or []
-    check_dry_run(given)
+    check_dry_run(given, kind="DeleteOptions")
     asked = call.query.getall("dryRun", [])
     if given and asked and given != asked:
         raise bad_request(f"Non-matching dry-run options in request and content: {asked} and {given}")

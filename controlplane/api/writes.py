@@ -81,6 +81,13 @@ def _require_answerable(call: Call) -> None:
         check_include(call.query.get("includeObject", ""))
 
 
+def _require_name(obj: KubeObject, name: str) -> None:
+    """BadRequest for an object that does not say what it is called, which may be another than the one at the path."""
+    if not (obj.get("metadata") or {}).get("name"):
+        why = f"the name of the object ({name} based on URL) was undeterminable: name must be provided"
+        raise bad_request(why)
+
+
 def answer(call: Call, resource: Resource, obj: KubeObject, *, status: int = 200) -> web.Response:
     """The written object in the form asked for."""
     data = encode(in_order(obj))
@@ -146,6 +153,7 @@ class Writes:
         data = await read_body(call.request)
         options = write_options(call, data, subresource=subresource)
         obj = await read_object(call, resource, data)
+        _require_name(obj, call.info.name)
         place(resource, obj, call.info.namespace, name=call.info.name)
         stored, created = await self._operations.update_with(resource, obj, options)
         call.warnings.extend(_idle_fields(resource, subresource, stored))
@@ -157,7 +165,7 @@ class Writes:
         if media_type == APPLY_PATCH:
             return await self._apply(call, resource, data, subresource)
         if call.flag("force"):
-            raise option_error("force", "Forbidden: may not be specified for non-apply patch")
+            raise option_error("force", "Forbidden: may not be specified for non-apply patch", kind="PatchOptions")
         options = write_options(call, data, subresource=subresource)
         change = await decoded(partial(self._patched, call, resource, data), data, media_type)
         info = call.info
@@ -285,7 +293,7 @@ async def read_delete_options(call: Call) -> DeleteOptions:
         if body.get("kind", "DeleteOptions") != "DeleteOptions":
             raise bad_request(f"expected DeleteOptions, not {body.get('kind')}")
         _require_types(body)
-        check_dry_run(body.get("dryRun") or [])
+        check_dry_run(body.get("dryRun") or [], kind="DeleteOptions")
     grace_period_s = call.number("gracePeriodSeconds")
     if grace_period_s is not None:
         body.setdefault("gracePeriodSeconds", grace_period_s)

@@ -262,3 +262,41 @@ async def test_sent_warnings_of_fields_that_are_not_acted_upon(api: Any) -> None
     body = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}], "foo": 1}}
     reply = await api.post(PODS, body)
     assert any("spec.foo" in warning for warning in reply.headers.getall("Warning"))
+
+
+@pytest.mark.parametrize(
+    ("method", "query", "kind", "reason", "message"),
+    [
+        (
+            "POST",
+            "dryRun=Some",
+            "CreateOptions",
+            "NotSupported",
+            'dryRun: Unsupported value: ["Some"]: supported values',
+        ),
+        ("PUT", "fieldValidation=X", "UpdateOptions", "NotSupported", 'fieldValidation: Unsupported value: "X"'),
+        ("PATCH", f"fieldManager={'a' * 129}", "PatchOptions", "TooLong", "fieldManager: Too long: may not be more"),
+        ("PATCH", "force=true", "PatchOptions", "Forbidden", "force: Forbidden: may not be specified for non-apply"),
+        ("DELETE", "propagationPolicy=X", "DeleteOptions", "NotSupported", 'propagationPolicy: Unsupported value: "X"'),
+        ("DELETE", "dryRun=Some", "DeleteOptions", "NotSupported", 'dryRun: Unsupported value: ["Some"]'),
+    ],
+)
+async def test_options_are_refused_by_their_kind(
+    api: Any, method: str, query: str, kind: str, reason: str, message: str
+) -> None:
+    """Which options the request has depends on its verb, and the reason tells what is wrong with one."""
+    path = "/api/v1/namespaces/default/configmaps" + ("" if method == "POST" else "/c")
+    patch = "application/merge-patch+json" if method == "PATCH" else "application/json"
+    reply = await api.ask(method, f"{path}?{query}", {"metadata": {"name": "c"}}, content_type=patch)
+    assert reply.status == 422
+    assert reply.message.startswith(f'{kind}.meta.k8s.io "" is invalid: {message}')
+    assert [cause["reason"] for cause in reply.body["details"]["causes"]] == [f"FieldValue{reason}"]
+
+
+async def test_an_update_names_its_object(api: Any) -> None:
+    """An object without a name may be meant for another place than the one of the path."""
+    unnamed: list[Any] = [{}, {"metadata": {}}, {"metadata": {"name": ""}}]
+    for body in unnamed:
+        reply = await api.ask("PUT", "/api/v1/namespaces/default/configmaps/c", body)
+        assert reply.status == 400
+        assert reply.message == "the name of the object (c based on URL) was undeterminable: name must be provided"
