@@ -30,6 +30,8 @@ from controlplane.autoscaler.described_metrics import DescribedMetrics
 from controlplane.autoscaler.figures import Figures
 from controlplane.autoscaler.prometheus import PrometheusQueries
 from controlplane.autoscaler.resource_metrics import ResourceMetrics
+from controlplane.autoscaler.vertical import build_vertical_autoscaler
+from controlplane.autoscaler.vertical.controller import VerticalAutoscaler
 from controlplane.controllers import build_controllers
 from controlplane.dispatcher.service import DispatcherServer
 from controlplane.election import Election
@@ -100,6 +102,7 @@ class Server:
         )
         self._figures = Figures(queries=PrometheusQueries(settings.prometheus))
         self._autoscaler: Autoscaler | None = None
+        self._vertical: VerticalAutoscaler | None = None
         self._recorder = EventRecorder(self._operations, self._cache, component="flotilla")
         self._dispatcher = DispatcherServer(
             self._cache,
@@ -190,8 +193,11 @@ class Server:
                 raise results[0]
 
     def _explain(self, namespace: str, name: str) -> KubeObject:
-        if self._autoscaler is None or not self._election.is_leader:
+        if self._autoscaler is None or self._vertical is None or not self._election.is_leader:
             return no_autoscaler(namespace, name)
+        kind, _, workload = name.rpartition("/")
+        if kind:
+            return self._vertical.explain(namespace, kind, workload)
         return self._autoscaler.explain(namespace, name)
 
     async def _run_leader_parts(self) -> None:
@@ -207,8 +213,9 @@ class Server:
         )
         scheduler = Scheduler(self._cache, self._fenced, self._recorder)
         self._autoscaler = autoscaler = build_autoscaler(self._cache, self._fenced, self._recorder, self._figures)
+        self._vertical = vertical = build_vertical_autoscaler(self._cache, self._fenced, self._recorder, self._figures)
         async with asyncio.TaskGroup() as tasks:
-            for part in (*controllers, scheduler, autoscaler):
+            for part in (*controllers, scheduler, autoscaler, vertical):
                 tasks.create_task(part.run(), name=part.name)
 
 

@@ -138,7 +138,10 @@ class NodeColumns:
             seconds = float(self._times[end] - self._times[begin])
         else:
             seconds = float(self._times[end]) - started
-        if not 0.0 < seconds <= max(LONGEST_FIRST_S, span.window_s) or received - seconds < span.since_unix_s:
+        if (
+            not 0.0 < seconds <= max(LONGEST_FIRST_S, span.window_s + WINDOW_SLACK_S)
+            or received - seconds < span.since_unix_s
+        ):
             return None
         return Usage(max(0.0, used) / seconds, received - seconds, received)
 
@@ -166,6 +169,16 @@ class NodeColumns:
         if not self._count or not self._values[_STARTED, -1, container]:
             return None
         return Usage(float(self._values[_MEMORY, -1, container]), self.received_unix_s, self.received_unix_s)
+
+    def memory_peak(self, container: int, window_s: float) -> Usage | None:
+        """The largest working set in the rounds of the last ``window_s`` seconds, in bytes."""
+        now = self.memory(container)
+        if now is None:
+            return None
+        begin = max(ROUNDS - self._count, int(np.searchsorted(self._times, self._times[-1] - window_s)))
+        return Usage(
+            float(self._values[_MEMORY, begin:, container].max()), now.window_start_unix_s, now.window_end_unix_s
+        )
 
     def node_cpu_rate(self, span: Span) -> Usage | None:
         """Cores used by the whole node; None before the second round."""

@@ -110,6 +110,13 @@ class SampleStore:
         known = self._fresh(node)
         return total([known.columns.memory(index) for index in known.of(uid, container)]) if known else None
 
+    def memory_peak(self, node: str, uid: str, container: str, *, window_s: float) -> Usage | None:
+        """The largest working set that one container has had in the last seconds; None if that is not known."""
+        known = self._fresh(node)
+        return (
+            total([known.columns.memory_peak(index, window_s) for index in known.of(uid, container)]) if known else None
+        )
+
     def containers(self, node: str, uid: str) -> list[ContainerUsage]:
         """Each container of the pod; empty if that is not known of all of them."""
         known = self._fresh(node)

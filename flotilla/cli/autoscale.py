@@ -1,4 +1,5 @@
-"""``flotilla autoscale``: why an autoscaler wants the replicas that it wants, and what it would have done."""
+"""``flotilla autoscale``: why an autoscaler wants the replicas that it wants, why a workload's pods request what they
+request, and what an autoscaler would have done."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from flotilla.api.durations import human_duration
 from flotilla.api.objects import KubeObject
 from flotilla.cli import options
 from flotilla.cli.failures import CommandError
@@ -22,7 +24,7 @@ _KINDS = ("hpa", "hpas", "horizontalpodautoscaler", "horizontalpodautoscalers")
 
 @app.command()
 def why(
-    name: Annotated[str, typer.Argument(metavar="hpa/NAME", help="The autoscaler.")],
+    name: Annotated[str, typer.Argument(metavar="hpa/NAME|deployment/NAME", help="An autoscaler, or a workload.")],
     namespace: options.Namespace = None,
     output: Annotated[str, typer.Option("-o", "--output", help="json for programs.")] = "",
     kubeconfig: options.Kubeconfig = None,
@@ -30,19 +32,48 @@ def why(
 ) -> None:
     """Show every number between what was measured and what is decided now.
 
-    Examples: [bold]flotilla autoscale why hpa/web[/bold], [bold]flotilla autoscale why web -o json[/bold]
+    Of a workload that is annotated with flotilla.dev/vertical: what its containers should request, and why its pods
+    have what they have.
+
+    Examples: [bold]flotilla autoscale why hpa/web[/bold], [bold]flotilla autoscale why deployment/web[/bold],
+    [bold]flotilla autoscale why web -o json[/bold]
     """
     kind, _, rest = name.rpartition("/")
     if kind and kind not in _KINDS:
-        raise CommandError(f"{name} is no autoscaler: name one as hpa/NAME")
+        rest = name
     if output not in ("", "json"):
         raise CommandError(f"--output is json or nothing, not {output}")
     with options.connect(kubeconfig, context, namespace) as client:
         told = client.get(f"{EXPLAINED}/{client.namespace}/{rest}")
     if output:
         print(json.dumps(told, indent=2))
-        return
-    _tell(told)
+    elif "workload" in told:
+        _tell_vertical(told)
+    else:
+        _tell(told)
+
+
+def _tell_vertical(told: KubeObject) -> None:
+    print(f"{told['workload']['kind']}/{told['workload']['name']}: {told['mode']}")
+    rows = []
+    for container in told["containers"]:
+        history = human_duration(container["historySeconds"])
+        for each in container["resources"]:
+            amounts = [_amount(each["resource"], each[part]) for part in ("lower", "target", "upper", "uncapped")]
+            left = f"left to hpa/{each['leftTo']}" if each["leftTo"] else ""
+            rows.append([container["name"], each["resource"], *amounts, history, left])
+    if rows:
+        TableWriter(["container", "resource", "lower", "target", "upper", "uncapped", "history", "note"]).write(rows)
+    else:
+        print("No recommendation yet: it needs half a minute of samples")
+    for pod in told["pods"]:
+        print(f"pod/{pod['name']}: {pod['verdict']}")
+    for each in told["problems"]:
+        print(f"{each['reason']}: {each['message']}")
+
+
+def _amount(resource: str, value: int) -> str:
+    return f"{value}m" if resource == "cpu" else f"{round(value / MEBIBYTE)}Mi"
 
 
 def _tell(told: KubeObject) -> None:

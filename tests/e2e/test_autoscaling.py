@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from flotilla.api.objects import KubeObject
 from flotilla.api.quantities import cpu_millis
 from tests.e2e.cluster import ROOT
 from tests.e2e.scenario import Scenario
@@ -145,3 +146,64 @@ def test_what_is_scaled_in_is_used_by_who_waits(scenario: Scenario) -> None:
     scenario.kubectl("scale", "deploy/shoppers", "--replicas=0")
     scenario.until("it has what was freed", lambda: scenario.ready_replicas("waiting") == 1, timeout_s=60)
     scenario.until("one shop is left", lambda: scenario.ready_replicas("shop") == 1, timeout_s=60)
+
+
+STARVED = """
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: busy
+  annotations: {flotilla.dev/vertical: InPlace, flotilla.dev/vertical-max: "cpu=16m"}
+spec:
+  selector: {matchLabels: {app: busy}}
+  template:
+    metadata: {labels: {app: busy}}
+    spec:
+      terminationGracePeriodSeconds: 0
+      containers:
+      - name: web
+        image: flotilla.dev/sample:v1
+        command: [/bin/sh, -c, "while :; do :; done"]
+        resources: {requests: {cpu: 4m, memory: 16Mi}, limits: {cpu: 200m, memory: 64Mi}}
+"""
+
+
+@pytest.mark.timeout(180)
+def test_a_starved_container_is_given_more_in_place(scenario: Scenario) -> None:
+    """What uses all of its limit has a larger one within a minute, in its cgroup, and goes on running."""
+    scenario.kubectl("apply", "-f", "-", stdin=STARVED)
+    scenario.until("it runs", lambda: scenario.ready_replicas("busy") == 1, timeout_s=30)
+    (before,) = scenario.items("pods")
+    given = {"requests": {"cpu": "4m", "memory": "16Mi"}, "limits": {"cpu": "200m", "memory": "64Mi"}}
+    assert before["spec"]["containers"][0]["resources"] == given
+
+    def in_force() -> KubeObject | None:
+        (pod,) = scenario.items("pods")
+        asked, has = pod["spec"]["containers"][0], pod["status"]["containerStatuses"][0]
+        limit = cpu_millis(has["resources"]["limits"]["cpu"])
+        return pod if limit > 200 and has["resources"]["limits"] == asked["resources"]["limits"] else None
+
+    after = scenario.until("its node has resized it", in_force, timeout_s=90)
+    (status,) = after["status"]["containerStatuses"]
+    assert after["metadata"]["uid"] == before["metadata"]["uid"]
+    assert (status["restartCount"], status["containerID"]) == (
+        0,
+        before["status"]["containerStatuses"][0]["containerID"],
+    )
+    requests, limits = (cpu_millis(after["spec"]["containers"][0]["resources"][part]["cpu"]) for part in PARTS)
+    assert (requests, limits) == (16, 800)
+    name, namespace = before["metadata"]["name"], f"--namespace={scenario.namespace}"
+    quota = scenario.kubectl("exec", name, namespace, "--", "/bin/sh", "-c", QUOTA).split()
+    assert int(quota[0]) / int(quota[1]) == pytest.approx(limits / 1000, rel=0.02)
+    scenario.until(
+        "events say why",
+        lambda: f"Resizing pod {name}" in scenario.kubectl("describe", "deploy", "busy"),
+        timeout_s=10,
+    )
+    told = scenario.cluster.flotilla("autoscale", "why", "deploy/busy", "-n", scenario.namespace).stdout
+    assert told.startswith("Deployment/busy: InPlace")
+    assert "UNCAPPED" in told
+
+
+PARTS = ("requests", "limits")
+QUOTA = "cat /sys/fs/cgroup/cpu.max || cat /sys/fs/cgroup/cpu/cpu.cfs_quota_us /sys/fs/cgroup/cpu/cpu.cfs_period_us"

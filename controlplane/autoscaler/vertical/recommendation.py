@@ -17,7 +17,7 @@ from controlplane.autoscaler.vertical.history import History
 MARGIN = 1.15
 TARGET, LOWER, UPPER = 0.9, 0.5, 0.95
 UPPER_DOUBT_DAYS, LOWER_DOUBT_DAYS = 1.0, 0.001
-LEAST_MILLIS = 10
+LEAST_MILLIS, LEAST_MEBIBYTES = 10, 16
 MEBIBYTE = 1024**2
 RESOURCES = ("cpu", "memory")
 
@@ -58,4 +58,4 @@ def _amount(histogram: DecayingHistogram, fraction: float, resource: str, doubt:
     amount = histogram.percentile(fraction) * MARGIN * doubt
     if resource == "cpu":
         return max(LEAST_MILLIS, math.ceil(round(amount * 1000.0, 6)))
-    return max(1, math.ceil(amount / MEBIBYTE)) * MEBIBYTE
+    return max(LEAST_MEBIBYTES, math.ceil(amount / MEBIBYTE)) * MEBIBYTE

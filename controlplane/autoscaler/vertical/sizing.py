@@ -56,6 +56,10 @@ def size(
     ``killed`` has containers that ran out of memory within minutes of their start. ``room`` is what the node has left
     beside all its pods, by resource; it is not looked at if it is None.
     """
+    if pod["spec"].get("resources"):
+        raise SizeRefusedError(
+            "pods with resources of their own (spec.resources) can't be resized: give them to containers"
+        )
     if not _is_due(pod["spec"], ranges, options, age_s=age_s, killed=killed):
         return None
     wanted = _sized(pod["spec"], ranges, options, share=Fraction(1))
@@ -77,7 +81,7 @@ def size(
     return Size(spec, any(now[name] > was[name] for name in RESOURCES), difference, _text(pod["spec"], spec))
 
 
-def _containers(spec: Mapping[str, Any]) -> list[KubeObject]:
+def lasting_containers(spec: Mapping[str, Any]) -> list[KubeObject]:
     """Those that run for the pod's whole life."""
     sidecars = [each for each in spec.get("initContainers") or () if each.get("restartPolicy") == "Always"]
     return [*(spec.get("containers") or ()), *sidecars]
@@ -95,7 +99,7 @@ def _is_due(
     spec: Mapping[str, Any], ranges: Ranges, options: VerticalOptions, *, age_s: float, killed: Set[str]
 ) -> bool:
     totals = {resource: [0, 0] for resource in RESOURCES}
-    for container in _containers(spec):
+    for container in lasting_containers(spec):
         for resource, range_ in ranges.get(container["name"], {}).items():
             request, limit = (amount_of(container, part, resource) for part in ("requests", "limits"))
             most = limit if not options.limits_too else None
@@ -123,7 +127,7 @@ def _sized(spec: Mapping[str, Any], ranges: Ranges, options: VerticalOptions, *,
             _set(resources, container, resource, range_.target, options, share=share)
         return {**container, "resources": {**(container.get("resources") or {}), **resources}}
 
-    lasting = {each["name"] for each in _containers(spec)}
+    lasting = {each["name"] for each in lasting_containers(spec)}
     lists = {
         kind: [changed(each) if each["name"] in lasting else each for each in spec[kind]]
         for kind in ("containers", "initContainers")
@@ -149,10 +153,10 @@ def _set(
         target = min(target, limit)
     if target == was or not target:
         return
-    resources.setdefault("requests", {})[resource] = _shown(resource, target)
+    resources.setdefault("requests", {})[resource] = shown(resource, target)
     if limit is not None and options.limits_too:
         scaled = math.ceil(Fraction(limit * target, was)) if was else max(limit, target)
-        resources["limits"][resource] = _shown(resource, scaled)
+        resources["limits"][resource] = shown(resource, scaled)
 
 
 def _share_that_fits(was: Mapping[str, Any], wanted: Mapping[str, Any], room: Mapping[str, int]) -> Fraction:
@@ -168,20 +172,21 @@ def _share_that_fits(was: Mapping[str, Any], wanted: Mapping[str, Any], room: Ma
 
 def _text(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     parts = []
-    for before, after in zip(_containers(was), _containers(now), strict=True):
+    for before, after in zip(lasting_containers(was), lasting_containers(now), strict=True):
         for resource in RESOURCES:
             old, new = (amount_of(each, "requests", resource) for each in (before, after))
             if old == new:
                 continue
-            said = f"{after['name']} {resource} {_shown(resource, old or 0)} to {_shown(resource, new or 0)}"
+            said = f"{after['name']} {resource} {shown(resource, old or 0)} to {shown(resource, new or 0)}"
             bounds = [amount_of(each, "limits", resource) for each in (before, after)]
             if bounds[0] != bounds[1]:
-                said += f" (limit {_shown(resource, bounds[0] or 0)} to {_shown(resource, bounds[1] or 0)})"
+                said += f" (limit {shown(resource, bounds[0] or 0)} to {shown(resource, bounds[1] or 0)})"
             parts.append(said)
     return ", ".join(parts)
 
 
-def _shown(resource: str, amount: int) -> str:
+def shown(resource: str, amount: int) -> str:
+    """An amount as a quantity."""
     return format_cpu_millis(amount) if resource == "cpu" else format_bytes(amount)
 
 
