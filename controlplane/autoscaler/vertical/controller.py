@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 from controlplane.autoscaler.pods import pods_of
@@ -26,7 +27,7 @@ from controlplane.autoscaler.vertical.checkpoint import (
 from controlplane.autoscaler.vertical.explaining import explain
 from controlplane.autoscaler.vertical.facts import FactsCache
 from controlplane.autoscaler.vertical.knowledge import PERIOD_S, Knowledge
-from controlplane.autoscaler.vertical.planning import Pod, Verdict, plan, with_resources_of
+from controlplane.autoscaler.vertical.planning import Pod, Verdict, in_turn, judged, with_resources_of
 from controlplane.autoscaler.vertical.recommendation import RESOURCES
 from controlplane.autoscaler.vertical.sizing import Ranges
 from controlplane.reconcile.controller import Controller
@@ -136,11 +137,11 @@ class VerticalReconciler:
         if knowledge is None:
             raise bad_request(f"nothing is recommended for {name}: annotate it with flotilla.dev/vertical: Recommend")
         options, _ = read_vertical_options(entry.obj)
-        now_s, taken = self._samples.now().timestamp(), self._taken(entry)
-        pods = [self._pod(pod, knowledge, now_s=now_s) for pod in self._running(entry)]
-        ranges = self._ranges(knowledge, options, pods)
-        verdicts = plan(pods, _left(ranges, taken), options, self._limit_ranges(entry), now_s=now_s)
-        return explain(entry.obj, knowledge, options, ranges, taken, verdicts)
+        now_s, taken, room = self._samples.now().timestamp(), self._taken(entry), lru_cache(self._room)
+        pods = [self._pod(pod, knowledge, room, now_s=now_s) for pod in self._running(entry)]
+        ranges, bounds = self._ranges(knowledge, options, pods), self._limit_ranges(entry)
+        verdicts = [judged(pod, _left(ranges, taken), options, bounds, now_s=now_s) for pod in pods]
+        return explain(entry.obj, knowledge, options, ranges, taken, in_turn(verdicts))
 
     def _entry(self, key: WorkloadKey) -> Entry | None:
         resource = self._cache.registry.by_kind(key.api_version, key.kind)
@@ -179,11 +180,12 @@ class VerticalReconciler:
             knowledge.sample(pod, self._facts.of(pod), self._samples, demand=demand, now_s=now_s)
             if number % AT_A_TIME == 0:
                 await asyncio.sleep(0)
-        return [self._pod(pod, knowledge, now_s=now_s) for pod in pods]
+        room = lru_cache(self._room)
+        return [self._pod(pod, knowledge, room, now_s=now_s) for pod in pods]
 
-    def _pod(self, entry: Entry, knowledge: Knowledge, *, now_s: float) -> Pod:
+    def _pod(self, entry: Entry, knowledge: Knowledge, room: Callable[[str], dict[str, int]], *, now_s: float) -> Pod:
         paused = knowledge.is_paused(entry.uid, now_s=now_s)
-        return Pod(entry.uid, entry.obj, self._facts.of(entry), paused, lambda: self._room(entry.node))
+        return Pod(entry.uid, entry.obj, self._facts.of(entry), paused, partial(room, entry.node))
 
     def _ranges(self, knowledge: Knowledge, options: VerticalOptions, pods: Sequence[Pod]) -> Ranges:
         return knowledge.ranges(options, among={name for pod in pods for name in pod.facts.requests})
@@ -236,7 +238,12 @@ class VerticalReconciler:
             for resource, by in taken.items()
         ]
         ranges = _left(self._ranges(knowledge, options, pods), taken)
-        for verdict in plan(pods, ranges, options, self._limit_ranges(entry), now_s=now_s):
+        verdicts, bounds = [], self._limit_ranges(entry)
+        for pod in pods:
+            verdicts.append(judged(pod, ranges, options, bounds, now_s=now_s))
+            if len(verdicts) % AT_A_TIME == 0:
+                await asyncio.sleep(0)
+        for verdict in in_turn(verdicts):
             if verdict.refused:
                 problems.append(("VerticalRefused", f"pods of it can't be resized: {verdict.why}"))
             if verdict.size is not None:

@@ -48,20 +48,12 @@ class Verdict:
     refused: bool = False
 
 
-def plan(
-    pods: Sequence[Pod],
-    ranges: Ranges,
-    options: VerticalOptions,
-    limit_ranges: Sequence[Mapping[str, Any]],
-    *,
-    now_s: float,
-) -> list[Verdict]:
-    """A verdict for each pod, those to be resized first."""
-    verdicts = [_judged(pod, ranges, options, limit_ranges, now_s=now_s) for pod in pods]
+def in_turn(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """The verdicts on all running pods of a workload with those first that are resized now; what is due else waits."""
     due = [each for each in verdicts if each.size is not None]
     due.sort(key=lambda each: each.size is not None and (each.size.grows, each.size.difference), reverse=True)
-    flying = sum(pod.facts.in_flight for pod in pods)
-    free = max(0, max(1, len(pods) // SHARE) - flying)
+    flying = sum(each.pod.facts.in_flight for each in verdicts)
+    free = max(0, max(1, len(verdicts) // SHARE) - flying)
     others = [each for each in verdicts if each.size is None]
     waiting = [Verdict(each.pod, why=f"has its turn soon: {_text(each)}") for each in due[free:]]
     return [*due[:free], *waiting, *others]
@@ -71,9 +63,10 @@ def _text(verdict: Verdict) -> str:
     return verdict.size.text if verdict.size is not None else ""
 
 
-def _judged(
+def judged(
     pod: Pod, ranges: Ranges, options: VerticalOptions, limit_ranges: Sequence[Mapping[str, Any]], *, now_s: float
 ) -> Verdict:
+    """What is to be done with one pod, whoever's turn it is. ``limit_ranges`` are the items of the namespace's."""
     facts = pod.facts
     if facts.in_flight:
         return Verdict(pod, why="is being resized")

@@ -102,8 +102,8 @@ def _is_due(
     for container in lasting_containers(spec):
         for resource, range_ in ranges.get(container["name"], {}).items():
             request, limit = (amount_of(container, part, resource) for part in ("requests", "limits"))
-            most = limit if not options.limits_too else None
-            range_ = range_.capped(None, most)
+            if limit is not None and not options.limits_too:
+                range_ = range_.capped(None, limit)
             if not range_.lower <= (request or 0) <= range_.upper:
                 return True
             if resource == "memory" and container["name"] in killed and range_.target > (request or 0):
@@ -194,6 +194,8 @@ def within_limit_ranges(
     container: Mapping[str, Any], resource: str, range_: Range, items: Sequence[Mapping[str, Any]], *, limits_too: bool
 ) -> Range:
     """The range, kept where the LimitRanges of the namespace (their items) let requests and scaled limits be."""
+    if not items:
+        return range_
     request, limit = (amount_of(container, part, resource) for part in ("requests", "limits"))
     ratio = Fraction(limit, request) if limits_too and limit and request else Fraction(1)
     least: int | None = None
