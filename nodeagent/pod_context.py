@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from flotilla.api.objects import KubeObject
 from nodeagent.cgroups import PodCgroups
 from nodeagent.container_starter import ContainerStarter
+from nodeagent.pacing import StartPacer
 from nodeagent.pod_events import EventSink
 from nodeagent.pod_state import ResizeProblem
 from nodeagent.pod_status import NodeIdentity
@@ -51,6 +52,7 @@ class PodContext:
     report: StatusSink
     out_of_service: ServingGate
     resize_problem: Callable[[KubeObject], ResizeProblem | None] = lambda pod: None
+    pacer: StartPacer = field(default_factory=StartPacer)
 
     async def blocking(self, call: Callable[..., Result], *arguments: Any) -> Result:
         """Run a call that blocks in the node's bounded pool of threads."""

@@ -17,6 +17,7 @@ from dataclasses import replace
 from typing import Any
 
 from flotilla.api.objects import KubeObject, is_deleting, uid_of
+from flotilla.api.workloads import pod_is_ready
 from flotilla.clocks import shown_unix_s, steady_unix_s
 from nodeagent import lifecycle
 from nodeagent.container_worker import ContainerWorker
@@ -30,6 +31,7 @@ from nodeagent.lifecycle import (
     StopContainer,
     containers_of,
 )
+from nodeagent.pacing import WAITS
 from nodeagent.pod_context import PodContext
 from nodeagent.pod_events import pod_event
 from nodeagent.pod_state import ContainerState, Ended, PodRecord, PodState, Stop
@@ -281,6 +283,7 @@ class PodWorker:
         self._take_update(now)
         if self._state.sandbox_phase == "released":
             self._publish(now)
+            self._settle()
             return None
         decision = lifecycle.decide(self._pod, self._state, now)
         if decision.stop is not None:
@@ -290,6 +293,7 @@ class PodWorker:
         for action in decision.actions:
             self._begin(action)
         self._publish(now)
+        self._settle()
         moments = [decision.wake_at_unix_s, next_change_unix_s(self._pod, self._state, now)]
         return min((moment for moment in moments if moment is not None), default=None)
 
@@ -364,6 +368,8 @@ class PodWorker:
     def _begin(self, action: Action) -> None:
         match action:
             case PrepareSandbox():
+                if not self._context.pacer.may_start(self._pod, self._paced):
+                    return
                 self._state.sandbox_phase = "preparing"
                 self.spawn(self._prepare())
             case StartContainer(name):
@@ -378,6 +384,20 @@ class PodWorker:
             case ReleaseSandbox():
                 self._state.sandbox_phase = "releasing"
                 self.spawn(self._release())
+
+    def _paced(self, waits: bool) -> None:
+        if waits:
+            self._context.events(pod_event(self._pod, "Normal", "StartPaced", WAITS))
+            self._state.sandbox_message = WAITS
+        elif self._state.sandbox_message == WAITS:
+            self._state.sandbox_message = ""
+        self._wake.set()
+
+    def _settle(self) -> None:
+        """Let others start, unless this pod still is to get ready."""
+        ends = self._state.stop is not None or self._state.sandbox_phase == "released"
+        if ends or self._status.get("phase") in FINAL_PHASES or pod_is_ready({"status": self._status}):
+            self._context.pacer.settled(uid_of(self._pod))
 
     async def _prepare(self) -> None:
         state, context = self._state, self._context
