@@ -1,13 +1,15 @@
 """The OCI image layout on disk: content-addressed blobs and the index that names them.
 
-``index.json`` is the only record of which images exist. It is replaced atomically under an exclusive lock and read
-without one; a reader keeps what it parsed until the file's identity changes.
+``index.json`` is the record of which images exist, ``index.copy`` what it is made from when it is damaged. Both are
+replaced atomically under an exclusive lock and read without one; a reader keeps what it parsed until the file's
+identity changes.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from nodeagent.images.locks import file_lock
+
+logger = logging.getLogger(__name__)
 
 _REFERENCE = "org.opencontainers.image.ref.name"
 _STORED = "flotilla.dev/stored-unix-s"
@@ -26,6 +30,10 @@ _MANIFEST_LIMIT_BYTES = 16 << 20
 
 class CorruptBlobError(Exception):
     """A blob is missing or its content does not have the digest that it is named after."""
+
+
+class CorruptIndexError(CorruptBlobError):
+    """An ``index.json`` is not what it has to be."""
 
 
 class MissingBlobError(CorruptBlobError):
@@ -82,13 +90,27 @@ def _entry(descriptor: dict[str, Any]) -> IndexEntry:
     )
 
 
+def read_index(path: Path) -> tuple[IndexEntry, ...]:
+    """The entries of an ``index.json``. Raises OSError, and :class:`CorruptIndexError` for what is none."""
+    content = path.read_bytes()
+    try:
+        return tuple(_entry(descriptor) for descriptor in json.loads(content)["manifests"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CorruptIndexError(f"{path} is no index of images: {error!r}") from error
+
+
 class Layout:
-    """An OCI image layout under ``root``, shared by processes."""
+    """An OCI image layout under ``root``, shared by processes.
+
+    The index is what the names of all images hang by, so it is kept twice: an ``index.json`` that is gone or damaged is
+    made anew from its copy.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.blobs = root / "blobs"
         self._index_path = root / "index.json"
+        self._copy_path = root / "index.copy"
         self._signature: tuple[int, int] | None = None
         self._entries: tuple[IndexEntry, ...] = ()
 
@@ -102,21 +124,43 @@ class Layout:
     def index(self) -> tuple[IndexEntry, ...]:
         """All entries, oldest first. Costs one stat while nothing changes."""
         try:
-            status = self._index_path.stat()
-        except FileNotFoundError:
-            return ()
+            return self._current()
+        except (FileNotFoundError, CorruptIndexError):
+            with file_lock(self.root / "index.lock"):
+                return self._current_or_copied()
+
+    def _current(self) -> tuple[IndexEntry, ...]:
+        status = self._index_path.stat()
         signature = (status.st_ino, status.st_mtime_ns)
         if signature != self._signature:
-            document = json.loads(self._index_path.read_bytes())
-            self._entries = tuple(_entry(descriptor) for descriptor in document["manifests"])
+            self._entries = read_index(self._index_path)
             self._signature = signature
         return self._entries
+
+    def _current_or_copied(self) -> tuple[IndexEntry, ...]:
+        """The same under the lock: where there is no good index, it is made from its copy, or empty."""
+        try:
+            return self._current()
+        except FileNotFoundError:
+            if not self._copy_path.exists():
+                return ()
+            problem = "it is gone"
+        except CorruptIndexError as error:
+            problem = str(error)
+            self._index_path.rename(self.root / "index.damaged")
+        try:
+            entries = read_index(self._copy_path)
+        except (FileNotFoundError, CorruptIndexError):
+            entries = ()
+        logger.error("image_index_damaged", extra={"error": problem, "images_kept": len(entries)})
+        self._write(entries)
+        return entries
 
     def edit(self, change: Callable[[tuple[IndexEntry, ...]], Iterable[IndexEntry]]) -> None:
         """Replace the index by what ``change`` makes of it, while no other process does."""
         with file_lock(self.root / "index.lock"):
             self._signature = None
-            before = self.index()
+            before = self._current_or_copied()
             after = tuple(change(before))
             if after != before:
                 self._write(after)
@@ -127,12 +171,13 @@ class Layout:
             "mediaType": "application/vnd.oci.image.index.v1+json",
             "manifests": [entry.descriptor() for entry in entries],
         }
-        staged = self.root / "index.json.new"
-        with staged.open("w") as file:
-            json.dump(document, file)
-            file.flush()
-            os.fsync(file.fileno())
-        staged.rename(self._index_path)
+        for path in (self._index_path, self._copy_path):
+            staged = self.root / f"{path.name}.new"
+            with staged.open("w") as file:
+                json.dump(document, file)
+                file.flush()
+                os.fsync(file.fileno())
+            staged.rename(path)
 
     def blob(self, digest: str) -> Path:
         """Where the blob is or would be. ``digest`` must have been parsed from a manifest (``algorithm:hex``)."""

@@ -19,14 +19,15 @@ from pathlib import Path
 from typing import Literal
 
 from nodeagent.images.access import Access
-from nodeagent.images.archive import ArchiveError, list_archive
+from nodeagent.images.archive import ArchivedImage, ArchiveError, list_archive
 from nodeagent.images.auth import RegistryAuth, matching_auths, registry_auths
 from nodeagent.images.garbage import Conditions, Reclaimed, StoredImage, Sweeper, eviction_order
 from nodeagent.images.image import Image, ImageConfig, ImageInUseError, ImagePullError, PullTime
 from nodeagent.images.layers import LayerLimits, LayerStore, UnpackError
-from nodeagent.images.layout import CorruptBlobError, IndexEntry, Layout, MissingBlobError
+from nodeagent.images.layout import CorruptBlobError, IndexEntry, Layout, MissingBlobError, read_index
 from nodeagent.images.locks import LockedError, file_lock
 from nodeagent.images.manifest import ManifestError, StoredManifest, read_manifest
+from nodeagent.images.mending import never_pulled, twice_if_damaged
 from nodeagent.images.names import is_digest_of, parsed_or_none, repo_digests, with_names
 from nodeagent.images.reference import InvalidReferenceError, Reference, parse_reference
 from nodeagent.images.scratch import Scratch
@@ -159,10 +160,7 @@ class ImageStore:
                     names = [parse_reference(name) for name in ([reference] if reference else image.names)]
                     if not names:
                         raise ArchiveError(f"{archive}: the image carries no name; give it one")
-                    target = directory / str(position)
-                    self.skopeo.unpack_archive(archive, target, transport=image.transport, selector=image.selector)
-                    with self.entering():
-                        entries.append(self._take_in(target, names, pinned=pinned))
+                    entries.append(self._loaded(archive, image, directory / str(position), names, pinned=pinned))
         except (ArchiveError, InvalidReferenceError, TransportError, *_CONTENT_ERRORS) as error:
             raise ImagePullError("ErrImageLoad", str(error)) from error
         return [present for entry in entries if (present := self._image(entry))]
@@ -260,21 +258,24 @@ class ImageStore:
             task.exception()
 
     def _pull(self, reference: Reference, policy: PullPolicy, auths: Sequence[RegistryAuth], asked_s: float) -> Image:
-        began_s = time.monotonic()
+        began_s, problem = time.monotonic(), ""
         try:
-            if policy != "Always" and self._allows(reference, auths) and (image := self._mended(reference)):
-                return image
+            allowed = self._allows(reference, auths)
+            if policy != "Always" and allowed:
+                try:
+                    if image := self._mended(reference):
+                        return image
+                except (ValueError, *_CONTENT_ERRORS) as error:
+                    problem = str(error)
             if policy == "Never":
-                missing = (
-                    "not present" if self._allows(reference, auths) else "present, but not for this pod's secrets,"
-                )
-                message = f'Container image "{reference}" is {missing} with pull policy of Never'
+                message = never_pulled(reference, allowed=allowed, problem=problem)
                 raise ImagePullError("ErrImageNeverPull", message)
             with self.scratch.open("pull") as directory:
                 entry = self._obtain(reference, auths, directory)
         except TransportError as error:
             reason = "SignatureValidationFailed" if error.untrusted else "ErrImagePull"
-            raise ImagePullError(reason, f'failed to pull image "{reference}": {error}') from error
+            here = f"; the one that is here is damaged: {problem}" if problem else ""
+            raise ImagePullError(reason, f'failed to pull image "{reference}": {error}{here}') from error
         except _CONTENT_ERRORS as error:
             raise ImagePullError("ErrImagePull", f'failed to unpack image "{reference}": {error}') from error
         image = self._image(entry)
@@ -285,17 +286,17 @@ class ImageStore:
         return replace(image, pulled=taken)
 
     def _mended(self, reference: Reference) -> Image | None:
-        """The present image of that name, what is missing of its layers unpacked anew; None if that can't be done."""
+        """The image of that name, what is missing of its layers unpacked anew; raises where that can't be done."""
         entry = self._named(reference)
-        if entry is None or (image := self._image(entry)) is None:
+        if entry is None:
             return None
         try:
             with self.entering():
                 self._layers.ensure(self._verified(entry.digest).layers)
-        except _CONTENT_ERRORS as error:
+        except (ValueError, *_CONTENT_ERRORS) as error:
             logger.warning("image_not_mended", extra={"image": str(reference), "error": str(error)})
-            return None
-        return image
+            raise
+        return self._image(entry)
 
     def _obtain(self, reference: Reference, auths: Sequence[RegistryAuth], directory: Path) -> IndexEntry:
         """The index's entry of what the registry has under that name now; nothing is fetched that is there."""
@@ -309,18 +310,25 @@ class ImageStore:
                     return self._enter(entry, [reference])
             except _CONTENT_ERRORS:
                 logger.warning("image_fetched_again", extra={"image": str(reference)})
-        for attempt in (1, 2):
+
+        def fetch(attempt: int) -> IndexEntry:
             target = directory / str(attempt)
             self.skopeo.pull(reference.at(source_digest), target, auth=auth)
-            try:
-                with self.entering():
-                    return self._take_in(target, [reference], source_digest=source_digest, access=access)
-            except (MissingBlobError, UnpackError) as error:
-                # A blob that was there before has been collected since, or is not what it was: now it is fetched.
-                curable = isinstance(error, MissingBlobError) or error.damaged
-                if attempt == 2 or not curable:
-                    raise
-        raise AssertionError("the last attempt returns or raises")
+            with self.entering():
+                return self._take_in(target, [reference], source_digest=source_digest, access=access)
+
+        return twice_if_damaged(fetch)
+
+    def _loaded(
+        self, archive: Path, image: ArchivedImage, directory: Path, names: Sequence[Reference], *, pinned: bool
+    ) -> IndexEntry:
+        def fetch(attempt: int) -> IndexEntry:
+            target = directory.with_name(f"{directory.name}-{attempt}")
+            self.skopeo.unpack_archive(archive, target, transport=image.transport, selector=image.selector)
+            with self.entering():
+                return self._take_in(target, names, pinned=pinned)
+
+        return twice_if_damaged(fetch)
 
     def _resolve(
         self, reference: Reference, auths: Sequence[RegistryAuth], directory: Path
@@ -353,7 +361,7 @@ class ImageStore:
         pinned: bool = False,
     ) -> IndexEntry:
         """Unpack the one image of a fresh layout and enter it into the index under ``names``."""
-        descriptor = Layout(layout).index()[0]
+        descriptor = read_index(layout / "index.json")[0]
         fresh = IndexEntry(descriptor.digest, descriptor.size_bytes, descriptor.media_type, "", time.time())
         return self._enter(replace(fresh, source_digest=source_digest, access=access, pinned=pinned), names)
 
